@@ -1,0 +1,90 @@
+"""The content network: predicts the coarse layout of a hole at a short side of 128 px.
+
+A fully convolutional, mask-aware encoder-decoder. It plays the role of the context encoder in the paper
+(section 3.3), but takes any mask and any aspect ratio. An L2-trained network can only predict what is blurred anyway,
+so nearly all of its capacity sits at 1/8 of the resolution, in a trunk of dilated residual blocks whose receptive
+field covers the whole image; the decoder merely brings that layout back to full size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CONTENT_SIDE = 128
+"""Short side in pixels at which the network is trained and used."""
+
+
+@dataclass(frozen=True)
+class ContentConfig:
+    """Architecture of a `ContentNetwork`; stored in the header of its weights file."""
+
+    width: int = 160
+    """Channels of the trunk at 1/8 resolution; shallower stages have 1/2 and 1/4 of them."""
+    dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4, 1)
+    """Dilation of the first convolution of each residual block of the trunk."""
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+class ResidualBlock(nn.Module):
+    """`x + conv(elu(conv_dilated(elu(x))))`; the last convolution starts at zero, so a new block is the identity."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        assert self.conv2.bias is not None
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.conv2(F.elu(self.conv1(F.elu(x))))
+        return out
+
+
+class ContentNetwork(nn.Module):
+    """Predicts the pixels of a hole from the pixels around it.
+
+    Resolutions are relative to the input: unshuffle to 1/4, trunk at 1/8, skip connection at 1/4, pixel shuffles
+    back to 1/1.
+    """
+
+    def __init__(self, config: ContentConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or ContentConfig()
+        width = self.config.width
+        self.stem = nn.Conv2d(4 * 16, width // 2, 3, padding=1)
+        self.down = nn.Conv2d(width // 2, width, 3, stride=2, padding=1)
+        self.trunk = nn.Sequential(*(ResidualBlock(width, d) for d in self.config.dilations))
+        self.up4 = nn.Conv2d(width, 2 * width, 3, padding=1)
+        self.fuse4 = nn.Conv2d(width, width // 2, 3, padding=1)
+        self.up2 = nn.Conv2d(width // 2, width, 3, padding=1)
+        self.head = nn.Conv2d(width // 4, 3 * 4, 3, padding=1)
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Fill the hole.
+
+        Args:
+            image: `[B, 3, H, W]`, float, RGB in [0, 1]; values inside the hole are ignored.
+            mask: `[B, 1, H, W]`, same dtype, 1 inside the hole and 0 outside.
+
+        Returns:
+            `[B, 3, H, W]`: the image with the hole replaced by the prediction; known pixels are passed through.
+            The prediction is not clamped, so that a loss on it has a gradient everywhere.
+        """
+        height, width = image.shape[-2:]
+        known = (2 * image - 1) * (1 - mask)
+        x = torch.cat([known, mask], 1)
+        pad = (0, -width % 8, 0, -height % 8)
+        x = F.pad(x, pad, mode="replicate") if any(pad) else x
+        shallow = F.elu(self.stem(F.pixel_unshuffle(x, 4)))
+        deep = F.elu(self.trunk(self.down(shallow)))
+        joined = torch.cat([F.pixel_shuffle(F.elu(self.up4(deep)), 2), shallow], 1)
+        half = F.pixel_shuffle(F.elu(self.up2(F.elu(self.fuse4(joined)))), 2)
+        out = F.pixel_shuffle(self.head(half), 2)[..., :height, :width]
+        return torch.where(mask > 0, (out + 1) / 2, image)
