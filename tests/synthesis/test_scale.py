@@ -1,0 +1,103 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from neuralpatch_cuda.networks.texture import TextureNetwork
+from neuralpatch_cuda.networks.weights import load_texture_network
+from neuralpatch_cuda.synthesis.scale import ScaleSettings, synthesise
+
+SETTINGS = ScaleSettings(
+    alpha=1, beta=0.01, content_weight=1, iterations=8, rematch_every=0, patch_size=3, optimizer="lbfgs"
+)
+
+
+@pytest.fixture(scope="module")
+def network() -> TextureNetwork:
+    return load_texture_network("vgg16", ("relu2_1", "relu3_1"))
+
+
+@pytest.fixture
+def stripes() -> tuple[Tensor, Tensor, Tensor]:
+    """A striped photograph, the hole in it, and the photograph with grey in the hole."""
+    x = torch.arange(96).float()
+    photo = (0.5 + 0.4 * torch.sin(x / 3)).expand(3, 96, 96).clone()
+    mask = torch.zeros(96, 96, dtype=torch.bool)
+    mask[36:60, 36:60] = True
+    return photo, mask, torch.where(mask, 0.5, photo)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_the_loss_falls(
+    network: TextureNetwork, stripes: tuple[Tensor, Tensor, Tensor], optimizer: str
+) -> None:
+    _, mask, start = stripes
+    losses = synthesise(network, start, mask, replace(SETTINGS, optimizer=optimizer)).losses
+    assert len(losses) == SETTINGS.iterations
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_texture_is_continued_into_the_hole(
+    network: TextureNetwork, stripes: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    photo, mask, start = stripes
+    settings = replace(SETTINGS, iterations=60, rematch_every=10, content_weight=0)
+    result = synthesise(network, start, mask, settings)
+    before, after = ((x - photo)[:, mask].square().mean() for x in (start, result.image))
+    assert after < 0.3 * before
+    assert len(result.scores) == 6 and result.scores[-1] > result.scores[0]
+
+
+def test_known_pixels_are_untouched(network: TextureNetwork, stripes: tuple[Tensor, Tensor, Tensor]) -> None:
+    photo, mask, start = stripes
+    result = synthesise(network, start, mask, SETTINGS)
+    assert torch.equal(result.image[:, ~mask], photo[:, ~mask])
+    assert torch.equal(start, torch.where(mask, 0.5, photo)), "the input was changed"
+
+
+def test_a_heavy_content_weight_holds_on_to_the_reference(
+    network: TextureNetwork, stripes: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    _, mask, start = stripes
+
+    def change(weight: float) -> float:
+        settings = replace(SETTINGS, iterations=30, content_weight=weight)
+        return float((synthesise(network, start, mask, settings).image - start).square().mean())
+
+    assert change(1e4) < 0.05 * change(0)
+
+
+def test_total_variation_smooths(network: TextureNetwork, stripes: tuple[Tensor, Tensor, Tensor]) -> None:
+    photo, mask, _ = stripes
+    noisy = torch.where(mask, torch.rand(photo.shape, generator=torch.Generator().manual_seed(0)), photo)
+
+    def roughness(beta: float) -> float:
+        settings = replace(SETTINGS, iterations=30, alpha=0, content_weight=0.1, beta=beta)
+        inner = synthesise(network, noisy, mask, settings).image[:, 37:59, 37:59]
+        return float((inner[..., 1:] - inner[..., :-1]).square().mean())
+
+    assert roughness(1.0) < 0.5 * roughness(0.001)
+
+
+def test_bf16_comes_close_to_fp32(stripes: tuple[Tensor, Tensor, Tensor]) -> None:
+    _, mask, start = stripes
+    losses = []
+    for dtype in (torch.float32, torch.bfloat16):
+        network = load_texture_network("vgg16", ("relu2_1", "relu3_1")).to(dtype)
+        losses.append(synthesise(network, start, mask, SETTINGS).losses)
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+
+
+def test_a_callback_ends_it(network: TextureNetwork, stripes: tuple[Tensor, Tensor, Tensor]) -> None:
+    _, mask, start = stripes
+    result = synthesise(network, start, mask, SETTINGS, lambda iteration, iterations, loss: iteration < 2)
+    assert len(result.losses) == 3
+
+
+def test_without_a_hole_nothing_happens(
+    network: TextureNetwork, stripes: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    photo, mask, _ = stripes
+    result = synthesise(network, photo, torch.zeros_like(mask), SETTINGS)
+    assert torch.equal(result.image, photo) and not result.losses
