@@ -85,9 +85,7 @@ def read_convolutions(wheel: Path) -> dict[str, Tensor]:
     graph = onnx.load_from_string(data).graph
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    names = [
-        f"conv{block}_{i}" for block, depth in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, depth + 1)
-    ]
+    names = [f"conv{block}_{i}" for block, depth in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, depth + 1)]
     tensors = {}
     for layer, node in zip(names, convolutions, strict=True):
         _, weight, bias = node.input

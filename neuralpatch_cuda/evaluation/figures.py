@@ -10,9 +10,7 @@ MARGIN = 8
 CAPTION = 28
 
 
-def contact_sheet(
-    images: Sequence[Image.Image], captions: Sequence[str], columns: int, tile: int
-) -> Image.Image:
+def contact_sheet(images: Sequence[Image.Image], captions: Sequence[str], columns: int, tile: int) -> Image.Image:
     """Arrange images in rows, each scaled to fit a square of `tile` px, with its caption below."""
     font = ImageFont.load_default(16)
     rows = -(-len(images) // columns)

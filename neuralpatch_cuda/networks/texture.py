@@ -28,14 +28,10 @@ _WIDTHS = (64, 128, 256, 512)
 def _layers(architecture: Architecture) -> tuple[tuple[str, int], ...]:
     """Name and block, counted from 0, of every layer in the order of the depth."""
     depths = DEPTHS[architecture]
-    return tuple(
-        (f"relu{block + 1}_{i + 1}", block) for block, depth in enumerate(depths) for i in range(depth)
-    )
+    return tuple((f"relu{block + 1}_{i + 1}", block) for block, depth in enumerate(depths) for i in range(depth))
 
 
-LAYERS: dict[Architecture, tuple[str, ...]] = {
-    name: tuple(layer for layer, _ in _layers(name)) for name in DEPTHS
-}
+LAYERS: dict[Architecture, tuple[str, ...]] = {name: tuple(layer for layer, _ in _layers(name)) for name in DEPTHS}
 """The layers of each architecture, shallowest first."""
 
 STRIDE: dict[str, int] = {layer: 2**block for layer, block in _layers("vgg19")}
@@ -94,9 +90,7 @@ class TextureNetwork(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, architecture: Architecture, layers: Sequence[str], normalisation: Normalisation
-    ) -> None:
+    def __init__(self, architecture: Architecture, layers: Sequence[str], normalisation: Normalisation) -> None:
         """Build the network.
 
         Args:

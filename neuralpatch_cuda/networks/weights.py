@@ -70,9 +70,7 @@ TEXTURE_NETWORKS: dict[str, Path | Download] = {
 """Names that `load_texture_network` knows."""
 
 
-def load_texture_network(
-    name_or_path: str | Path, layers: Sequence[str], *, offline: bool = False
-) -> TextureNetwork:
+def load_texture_network(name_or_path: str | Path, layers: Sequence[str], *, offline: bool = False) -> TextureNetwork:
     """Load a texture network: on the CPU, in float32, frozen and in evaluation mode.
 
     Args:
@@ -119,9 +117,7 @@ def load_content_network(name_or_path: str | Path = "default") -> ContentNetwork
     path = _locate(name_or_path, CONTENT_NETWORKS, offline=True)
     tensors, header = _read(path)
     if header.get("network") != "content":
-        raise WeightsError(
-            f"{path} does not hold a content network; give a file written by `neuralpatch train`."
-        )
+        raise WeightsError(f"{path} does not hold a content network; give a file written by `neuralpatch train`.")
     try:
         config = json.loads(header["config"])
         config["dilations"] = tuple(config["dilations"])
@@ -160,9 +156,7 @@ def _locate(name_or_path: str | Path, registry: Mapping[str, Path | Download], o
         return path
     if isinstance(name_or_path, str) and entry is None and len(path.parts) == 1 and not path.suffix:
         known = ", ".join(registry)
-        raise UnknownWeightsError(
-            f"There are no weights called {name_or_path!r}; give a path or one of: {known}."
-        )
+        raise UnknownWeightsError(f"There are no weights called {name_or_path!r}; give a path or one of: {known}.")
     raise FileNotFoundError(f"There is no weights file {path}.")
 
 
@@ -171,23 +165,17 @@ def _fetch(download: Download, offline: bool) -> Path:
     path = cache_folder() / download.file_name
     if path.is_file():
         if _sha256(path) != download.sha256:
-            raise WeightsError(
-                f"{path} is damaged (wrong sha256); delete it, and {download.url} is fetched again."
-            )
+            raise WeightsError(f"{path} is damaged (wrong sha256); delete it, and {download.url} is fetched again.")
         return path
     remedy = f"download {download.url} elsewhere and put it at {path}"
     if offline or os.environ.get("NEURALPATCH_OFFLINE", "0") not in ("", "0"):
-        raise WeightsError(
-            f"{download.file_name} is not in the cache and downloads are switched off; {remedy}."
-        )
+        raise WeightsError(f"{download.file_name} is not in the cache and downloads are switched off; {remedy}.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Writes beside the target and renames once the sha256 is right, so a file in the cache is whole.
         torch.hub.download_url_to_file(download.url, str(path), hash_prefix=download.sha256)
     except RuntimeError as error:  # torch's sign of a wrong sha256
-        raise WeightsError(
-            f"{download.file_name} arrived damaged (wrong sha256); try again, or {remedy}."
-        ) from error
+        raise WeightsError(f"{download.file_name} arrived damaged (wrong sha256); try again, or {remedy}.") from error
     except (OSError, HTTPException) as error:
         raise WeightsError(f"{download.file_name} could not be downloaded ({error}); {remedy}.") from error
     return path
@@ -250,9 +238,5 @@ def _check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
     for name in [*expected, *tensors]:
         found, wanted = (list(side[name].shape) if name in side else None for side in (tensors, expected))
         if found != wanted:
-            problem = (
-                f"{name} is {found or 'missing'} instead of {wanted}"
-                if wanted
-                else f"{name} is not part of it"
-            )
+            problem = f"{name} is {found or 'missing'} instead of {wanted}" if wanted else f"{name} is not part of it"
             raise WeightsError(f"{path} is of another network: {problem}.")

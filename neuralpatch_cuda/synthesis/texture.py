@@ -48,9 +48,7 @@ class LayerTerm:
         """Find each hole patch's nearest known patch and vote them into a target; returns the scores `[Nq]`."""
         index, score = ops.match_patches(features, self.key, self.query_mask, self.key_mask, self.patch_size)
         height, width = features.shape[-2:]
-        self.target, self.count = ops.vote_patches(
-            self.key, self.query_position, index, self.patch_size, height, width
-        )
+        self.target, self.count = ops.vote_patches(self.key, self.query_position, index, self.patch_size, height, width)
         self.energy = (self.count * self.target.float().square().sum(0)).sum().clamp(min=1e-12)
         return score
 
@@ -79,9 +77,7 @@ class TextureTerm:
         for name, key in known.items():
             stride = STRIDE[name]
             hole = F.max_pool2d(mask[None].float(), stride)[0] > 0
-            inside = hole[
-                rows.start // stride : rows.stop // stride, columns.start // stride : columns.stop // stride
-            ]
+            inside = hole[rows.start // stride : rows.stop // stride, columns.start // stride : columns.stop // stride]
             key_mask, query_mask = free_positions(hole, patch_size), dilate_cells(inside, patch_size)
             if not key_mask.any() or not query_mask.any():
                 continue
@@ -116,9 +112,7 @@ def influence_box(network: TextureNetwork, mask: Tensor, patch_size: int) -> Box
     """
     height, width = mask.shape
     cell = max(STRIDE[name] for name in network.layers)
-    margin = max(
-        patch_size * STRIDE[name] + receptive_field(name, network.architecture) for name in network.layers
-    )
+    margin = max(patch_size * STRIDE[name] + receptive_field(name, network.architecture) for name in network.layers)
     box = bounding_box(mask)
 
     def fit(start: int, stop: int, extent: int) -> tuple[int, int]:

@@ -97,9 +97,7 @@ def train(
     steps = max(1, config.samples // (config.batch_size * accelerator.num_processes))
     schedule = OneCycleLR(optimizer, config.learning_rate, total_steps=steps + 1, pct_start=0.05)
     # No worker survives an epoch: each one starts with the data set's new epoch number, hence new crops and holes.
-    loader = DataLoader(
-        train_set, config.batch_size, shuffle=True, drop_last=True, num_workers=config.workers
-    )
+    loader = DataLoader(train_set, config.batch_size, shuffle=True, drop_last=True, num_workers=config.workers)
     held_out = DataLoader(HoleDataset(PhotoSource(validation), CONTENT_SIDE, train=False), 64)
     average = AveragedModel(network, multi_avg_fn=partial(move_average, config.ema_decay))
     network, optimizer, loader = accelerator.prepare(network, optimizer, loader)

@@ -75,9 +75,7 @@ def torchvision_state(architecture: Architecture) -> OrderedDict[str, Tensor]:
 
 
 @pytest.fixture(scope="module", params=["vgg16", "vgg19"])
-def checkpoint(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Architecture, Path]:
+def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Architecture, Path]:
     """A checkpoint as torchvision publishes it: deeper layers and the classifier follow."""
     state = torchvision_state(request.param)
     last = max(TORCHVISION[request.param])
@@ -109,9 +107,7 @@ def served(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         def log_message(self, format: str, *args: object) -> None:
             requests.append(self.path)
 
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))
-    )
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/{file.name}"
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -217,9 +213,7 @@ def test_unknown_name() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
-@pytest.mark.parametrize(
-    "content", [b"", b"not weights", b"\x80\x02garbage", b"PK\x03\x04broken", b"\xff" * 64]
-)
+@pytest.mark.parametrize("content", [b"", b"not weights", b"\x80\x02garbage", b"PK\x03\x04broken", b"\xff" * 64])
 def test_damaged_file(tmp_path: Path, suffix: str, content: bytes) -> None:
     path = tmp_path / f"damaged{suffix}"
     path.write_bytes(content)
@@ -262,9 +256,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, zipped: bool) -> None:
     assert trace.exists()  # the payload was armed
 
 
-@pytest.mark.parametrize(
-    "content", [[torch.zeros(1)], {"model": {"features.0.weight": torch.zeros(1)}}, {"epoch": 3}]
-)
+@pytest.mark.parametrize("content", [[torch.zeros(1)], {"model": {"features.0.weight": torch.zeros(1)}}, {"epoch": 3}])
 def test_checkpoint_that_is_no_state_dictionary(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "net.pth")
     with pytest.raises(WeightsError, match="state dictionary"):
@@ -287,9 +279,7 @@ def test_checkpoint_of_another_network(tmp_path: Path) -> None:
     state = torchvision_state("vgg16")
     state["features.17.weight"] = torch.zeros(512, 512, 3, 3)  # as VGG-13 has it
     torch.save(state, path)
-    with pytest.raises(
-        WeightsError, match=r"conv4_1\.weight is \[512, 512, 3, 3\] instead of \[512, 256, 3, 3\]"
-    ):
+    with pytest.raises(WeightsError, match=r"conv4_1\.weight is \[512, 512, 3, 3\] instead of \[512, 256, 3, 3\]"):
         load_texture_network(path, ["relu1_1"])
 
 
@@ -353,9 +343,7 @@ def test_damaged_file_in_the_cache(served: tuple[Path, list[str]], cache: Path) 
 
 
 @pytest.mark.parametrize("how", ["argument", "environment"])
-def test_offline(
-    served: tuple[Path, list[str]], cache: Path, monkeypatch: pytest.MonkeyPatch, how: str
-) -> None:
+def test_offline(served: tuple[Path, list[str]], cache: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     file, requests = served
     if how == "environment":
         monkeypatch.setenv("NEURALPATCH_OFFLINE", "1")
@@ -422,9 +410,7 @@ def test_content_header_with_an_error(tmp_path: Path, config: str | None) -> Non
 
 
 @pytest.mark.parametrize(("width", "dilations"), [(16, [1]), (8, [1, 1]), (8, [])])
-def test_content_weights_that_do_not_fit_their_header(
-    tmp_path: Path, width: int, dilations: list[int]
-) -> None:
+def test_content_weights_that_do_not_fit_their_header(tmp_path: Path, width: int, dilations: list[int]) -> None:
     path = tmp_path / "content.safetensors"
     config = json.dumps({"width": width, "dilations": dilations})
     state = dict(ContentNetwork(ContentConfig(8, (1,))).state_dict())

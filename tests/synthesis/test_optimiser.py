@@ -68,9 +68,7 @@ def test_steps_are_bounded() -> None:
     first = minimiser.step(x, torch.randn(100, dtype=torch.float64), False)
     assert rms(first - x) == pytest.approx(FIRST_STEP)
     # A flat direction: almost no curvature, hence an enormous quasi-Newton step.
-    second = minimiser.step(
-        first, torch.randn(100, dtype=torch.float64) * 1e-6 + 1e3 * (first - x) * 1e-6, False
-    )
+    second = minimiser.step(first, torch.randn(100, dtype=torch.float64) * 1e-6 + 1e3 * (first - x) * 1e-6, False)
     assert rms(second - first) <= LARGEST_STEP * (1 + 1e-9)
 
 

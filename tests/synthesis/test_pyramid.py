@@ -15,9 +15,7 @@ from neuralpatch_cuda.synthesis.pyramid import resize, scale_sizes, shrink
         ((90, 70), [(90, 70)]),
     ],
 )
-def test_scales_double_and_end_at_the_window_itself(
-    size: tuple[int, int], expected: list[tuple[int, int]]
-) -> None:
+def test_scales_double_and_end_at_the_window_itself(size: tuple[int, int], expected: list[tuple[int, int]]) -> None:
     assert scale_sizes(*size) == expected
 
 

@@ -29,18 +29,14 @@ def stripes() -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
-def test_the_loss_falls(
-    network: TextureNetwork, stripes: tuple[Tensor, Tensor, Tensor], optimizer: str
-) -> None:
+def test_the_loss_falls(network: TextureNetwork, stripes: tuple[Tensor, Tensor, Tensor], optimizer: str) -> None:
     _, mask, start = stripes
     losses = synthesise(network, start, mask, replace(SETTINGS, optimizer=optimizer)).losses
     assert len(losses) == SETTINGS.iterations
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_a_texture_is_continued_into_the_hole(
-    network: TextureNetwork, stripes: tuple[Tensor, Tensor, Tensor]
-) -> None:
+def test_a_texture_is_continued_into_the_hole(network: TextureNetwork, stripes: tuple[Tensor, Tensor, Tensor]) -> None:
     photo, mask, start = stripes
     settings = replace(SETTINGS, iterations=60, rematch_every=10, content_weight=0)
     result = synthesise(network, start, mask, settings)
@@ -95,9 +91,7 @@ def test_a_callback_ends_it(network: TextureNetwork, stripes: tuple[Tensor, Tens
     assert len(result.losses) == 3
 
 
-def test_without_a_hole_nothing_happens(
-    network: TextureNetwork, stripes: tuple[Tensor, Tensor, Tensor]
-) -> None:
+def test_without_a_hole_nothing_happens(network: TextureNetwork, stripes: tuple[Tensor, Tensor, Tensor]) -> None:
     photo, mask, _ = stripes
     result = synthesise(network, photo, torch.zeros_like(mask), SETTINGS)
     assert torch.equal(result.image, photo) and not result.losses

@@ -32,9 +32,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def config(samples: int) -> TrainConfig:
-    return TrainConfig(
-        samples=samples, batch_size=4, workers=0, checkpoint_steps=5, ema_decay=0.5, learning_rate=3e-3
-    )
+    return TrainConfig(samples=samples, batch_size=4, workers=0, checkpoint_steps=5, ema_decay=0.5, learning_rate=3e-3)
 
 
 def scores(run: Path) -> list[float]:

@@ -1,0 +1,270 @@
+"""The command line: parses, calls, prints.
+
+PyTorch and all that needs it are imported by the commands, not here, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from typer.exceptions import TyperException
+from typing_extensions import Self
+
+from neuralpatch_cuda.config import InpaintConfig
+from neuralpatch_cuda.errors import NeuralPatchError, OutputError
+
+if TYPE_CHECKING:
+    from neuralpatch_cuda.inpainter import Progress, ScaleInfo
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., None])
+
+app = typer.Typer(
+    help="Fill holes in photographs by multi-scale neural patch synthesis.",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def options_of(model: type[BaseModel]) -> Callable[[FunctionT], FunctionT]:
+    """Give a command, in place of its `**options`, one command line option per field of a model.
+
+    Their values arrive as the strings that were typed; the model checks them, so that a bad value is reported
+    in the same words as from Python.
+    """
+
+    def decorate(function: FunctionT) -> FunctionT:
+        signature = inspect.signature(function, eval_str=True)
+        named = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        fields = [_option(name, field) for name, field in model.model_fields.items()]
+        combined = signature.replace(parameters=[*named, *fields])
+        function.__signature__ = combined  # type: ignore[attr-defined]
+        function.__annotations__ = {p.name: p.annotation for p in combined.parameters.values()}
+        return function
+
+    return decorate
+
+
+def _option(name: str, field: FieldInfo) -> inspect.Parameter:
+    option = typer.Option("--" + name.replace("_", "-"), help=field.description, rich_help_panel="Method")
+    default, annotation = field.default, Annotated[bool, option]
+    if not isinstance(default, bool):
+        option.metavar = _metavar(field)
+        default = ",".join(default) if isinstance(default, tuple) else default and str(default)
+        annotation = Annotated[str | None, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _metavar(field: FieldInfo) -> str:
+    """What an option's value looks like: NUMBER, lbfgs|adam, ..."""
+    members = get_args(field.annotation)
+    if get_origin(field.annotation) is Literal:
+        return "|".join(members)
+    word = {int: "INTEGER", float: "NUMBER", str: "NAME", tuple: "NAME"}.get(type(field.default), "INTEGER")
+    several = isinstance(field.default, tuple) or any(get_origin(member) is Annotated for member in members)
+    return f"{word}[,{word}...]" if several else word
+
+
+@app.command()
+@options_of(InpaintConfig)
+def inpaint(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The photograph.", show_default=False)],
+    mask: Annotated[
+        Path,
+        typer.Argument(metavar="MASK", help="The mask, of the photograph's size; white = fill.", show_default=False),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Where to write: .png, .jpg, .webp, .tif or .bmp.", show_default=False),
+    ],
+    device: Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda or cuda:N.")] = "auto",
+    save_scales: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also write what each scale made of each window, as PNG files in this folder.",
+            show_default=False,
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    **options: Any,
+) -> None:
+    """Fill the white parts of MASK in IMAGE.
+
+    Outside the mask the output has the photograph's very pixels (JPEG files aside, which are lossy), and it
+    keeps its size, transparency, ICC profile and EXIF data.
+    """
+    config = InpaintConfig(**options)
+    from neuralpatch_cuda.imaging.files import check_writable, read_image, write_image
+
+    picture, hole = read_image(image), read_image(mask)
+    check_writable(output, picture)
+    if save_scales is not None:
+        _make_folder(save_scales)
+
+    from neuralpatch_cuda.inpainter import Inpainter
+
+    started = time.perf_counter()
+    painter = Inpainter(config, device=device)
+    with ProgressBars(quiet) as bars:
+        result = painter(picture, hole, return_info=True, callback=bars.update)
+    write_image(result.image, output)
+    if save_scales is not None:
+        for scale in result.info.scales:
+            write_image(scale.image, save_scales / _scale_name(scale))
+    if not quiet:
+        print(f"{output} ({picture.width} x {picture.height} px, {time.perf_counter() - started:.1f} s)")
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot make the folder {path}: {error.strerror}.") from error
+
+
+def _scale_name(info: ScaleInfo) -> str:
+    height, width = info.size
+    return f"window{info.window + 1:02d}_scale{info.scale + 1}_{width}x{height}.png"
+
+
+class ProgressBars:
+    """One bar on stderr per window and scale; where stderr is not a terminal, a line for each at the end."""
+
+    def __init__(self, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bars
+
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.4f}"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            disable=quiet,
+        )
+        self._tasks: dict[tuple[int, int], Any] = {}
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bars.stop()
+
+    def update(self, event: Progress) -> None:
+        """Callback of `Inpainter`."""
+        key = event.window, event.scale
+        if key not in self._tasks:
+            text = f"scale {event.scale + 1}/{event.scales}"
+            if event.windows > 1:
+                text = f"window {event.window + 1}/{event.windows}, {text}"
+            self._tasks[key] = self._bars.add_task(text, total=event.iterations, loss=event.loss)
+        self._bars.update(self._tasks[key], completed=event.iteration + 1, loss=event.loss)
+
+
+@app.command()
+def train(
+    data: Annotated[
+        list[Path],
+        typer.Option(help="Folder or uncompressed tar file of photographs; may be repeated.", show_default=False),
+    ],
+    validation: Annotated[list[Path], typer.Option(help="The same, held out; may be repeated.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder of the run: weights, metrics, and checkpoints, from which it resumes.",
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Train a content network on photographs of your own."""
+    import logging
+
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    for path in (*data, *validation):
+        if not path.exists():
+            raise FileNotFoundError(f"There is no file or folder {path}.")
+    _make_folder(out)
+    try:
+        from neuralpatch_cuda.training.train import train as run
+    except ModuleNotFoundError as error:
+        if error.name != "accelerate":
+            raise
+        raise NeuralPatchError(
+            "Training needs the package accelerate; install it with: pip install neuralpatch_cuda[train]"
+        ) from None
+    console = Console(stderr=True)
+    logging.basicConfig(level="INFO", format="%(message)s", handlers=[RichHandler(console=console, show_path=False)])
+    print(run(data, validation, out))
+
+
+@app.command()
+def info() -> None:
+    """Show versions, the build, devices, and the weights with their licences."""
+    import torch
+
+    from neuralpatch_cuda import ops
+    from neuralpatch_cuda.networks.weights import EMBEDDED, cache_folder
+
+    try:
+        rows = [("neuralpatch_cuda", version("neuralpatch_cuda"))]
+    except PackageNotFoundError:
+        rows = [("neuralpatch_cuda", "not installed, run from a checkout")]
+    rows += ops.build_info().items()
+    rows += [("torch", torch.__version__), ("threads", str(torch.get_num_threads()))]
+    for index in range(torch.cuda.device_count()):
+        gpu = torch.cuda.get_device_properties(index)
+        memory = gpu.total_memory / 2**30
+        rows.append((f"cuda:{index}", f"{gpu.name}, {memory:.0f} GiB, compute capability {gpu.major}.{gpu.minor}"))
+    if not torch.cuda.is_available():
+        rows.append(("GPU", "none that this PyTorch can use"))
+    for path in sorted(EMBEDDED.glob("*.safetensors")):
+        content = path.read_bytes()
+        rows.append((path.name, f"{len(content):,} bytes, sha256 {hashlib.sha256(content).hexdigest()}"))
+    rows.append(("cache", str(cache_folder())))
+    width = max(len(name) for name, _ in rows)
+    print("\n".join(f"{name:{width}}  {value}" for name, value in rows))
+    print("\n" + (EMBEDDED / "NOTICE").read_text(), end="")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: what follows the program's name; by default those of the process.
+
+    Returns:
+        The exit code: 0 when all is done; 2 for bad input, with one sentence on stderr; 130 after Ctrl-C.
+    """
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f"Warning: {message}", file=sys.stderr)
+        try:
+            code = app(None if arguments is None else list(arguments), "neuralpatch", standalone_mode=False)
+            return code or 0
+        except TyperException as error:
+            message, code = error.format_message().rstrip(".") + "; see neuralpatch --help.", error.exit_code
+        except (NeuralPatchError, FileNotFoundError, ValueError, ImportError) as error:
+            message, code = str(error), 2
+        except KeyboardInterrupt:
+            return 130
+    print(f"Error: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

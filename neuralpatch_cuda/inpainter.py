@@ -1,0 +1,279 @@
+"""High-resolution image inpainting by multi-scale neural patch synthesis (Yang et al., CVPR 2017).
+
+`Inpainter.fill_window` is the paper's algorithm: the content network predicts the hole at the coarsest scale, then
+each scale is sharpened by joint content and texture optimisation and handed up to the next.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar, overload
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from neuralpatch_cuda.config import InpaintConfig
+from neuralpatch_cuda.device import choose_device, choose_dtype
+from neuralpatch_cuda.errors import DeviceError, MaskError
+from neuralpatch_cuda.imaging.images import ImageT, composite, to_rgb
+from neuralpatch_cuda.imaging.masks import feather_weight, to_hole
+from neuralpatch_cuda.networks.content import CONTENT_SIDE
+from neuralpatch_cuda.networks.texture import STRIDE
+from neuralpatch_cuda.networks.weights import load_content_network, load_texture_network
+from neuralpatch_cuda.synthesis.pyramid import resize, scale_sizes, shrink
+from neuralpatch_cuda.synthesis.scale import ScaleResult, ScaleSettings, synthesise
+from neuralpatch_cuda.synthesis.windows import find_windows
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, as told to the callback; window, scale and iteration count from 0."""
+
+    window: int
+    windows: int
+    scale: int
+    scales: int
+    iteration: int
+    iterations: int
+    loss: float
+    """Value of the objective before this iteration's step."""
+
+
+Callback = Callable[[Progress], Any]
+"""Called after every iteration; returning False (not None) ends the optimisation with what there is."""
+
+
+@dataclass(frozen=True)
+class ScaleInfo:
+    """What happened at one scale of one window."""
+
+    window: int
+    scale: int
+    image: Image.Image
+    """The window with its hole as this scale left it."""
+    losses: list[float]
+    """Value of the objective before each step."""
+    scores: list[float]
+    """Mean normalised cross-correlation of the matched patches, once per matching."""
+    layers: tuple[str, ...]
+    """The texture layers that had patches free of the hole."""
+    seconds: float
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the window at this scale."""
+        return self.image.height, self.image.width
+
+
+@dataclass
+class InpaintInfo:
+    """The course of a run."""
+
+    scales: list[ScaleInfo] = field(default_factory=list)
+    """Window by window, coarsest scale first."""
+    seconds: float = 0.0
+    peak_memory: int | None = None
+    """Most bytes PyTorch held on the GPU; None on the CPU."""
+
+
+@dataclass
+class InpaintResult(Generic[ImageT]):
+    """A filled image and how it came about."""
+
+    image: ImageT
+    info: InpaintInfo
+
+
+@dataclass
+class Recorder:
+    """Keeps the run's record and tells the callback."""
+
+    callback: Callback | None
+    windows: int
+    info: InpaintInfo = field(default_factory=InpaintInfo)
+    window: int = 0
+    scale: int = 0
+    scales: int = 0
+    stopped: bool = False
+
+    def iteration(self, iteration: int, iterations: int, loss: float) -> bool:
+        """Tell the callback; False when it wants no more."""
+        if self.callback is not None:
+            event = Progress(self.window, self.windows, self.scale, self.scales, iteration, iterations, loss)
+            self.stopped = self.callback(event) is False
+        return not self.stopped
+
+    def finish_scale(self, result: ScaleResult) -> None:
+        """Add a scale to the record."""
+        self.info.scales.append(
+            ScaleInfo(
+                self.window,
+                self.scale,
+                to_picture(result.image),
+                result.losses,
+                result.scores,
+                result.layers,
+                result.seconds,
+            )
+        )
+
+
+class Inpainter:
+    """Fills holes in photographs; loads its networks once and can be called many times."""
+
+    def __init__(self, config: InpaintConfig | None = None, device: str | torch.device = "auto") -> None:
+        """Args:
+            config: the settings; defaults where None.
+            device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
+
+        Raises:
+            DeviceError: the device is not there.
+            WeightsError: a network is unknown or its weights cannot be had.
+        """
+        self.config = config or InpaintConfig()
+        self.device = choose_device(device)
+        self.dtype = choose_dtype(self.config.precision, self.device)
+        self._content = load_content_network(self.config.content_network).to(self.device)
+        self._texture = load_texture_network(self.config.texture_network, self.config.layers)
+        self._texture.to(self.device, self.dtype)
+
+    @overload
+    def __call__(
+        self,
+        image: ImageT,
+        mask: Any,
+        *,
+        return_info: Literal[False] = False,
+        callback: Callback | None = None,
+    ) -> ImageT: ...
+
+    @overload
+    def __call__(
+        self, image: ImageT, mask: Any, *, return_info: Literal[True], callback: Callback | None = None
+    ) -> InpaintResult[ImageT]: ...
+
+    def __call__(
+        self, image: ImageT, mask: Any, *, return_info: bool = False, callback: Callback | None = None
+    ) -> ImageT | InpaintResult[ImageT]:
+        """Fill the hole.
+
+        Args:
+            image: PIL image; or array `[H, W]` or `[H, W, C]`, uint8, uint16 or float in [0, 1]; or tensor
+                `[C, H, W]`, uint8 or float in [0, 1].
+            mask: PIL image, array or tensor of the same height and width; white, non-zero or True = fill.
+            return_info: also return losses, timings and the image of every scale.
+            callback: told of every iteration; returning False ends the optimisation with what there is.
+
+        Returns:
+            The filled image, of the same type, dtype, size and device; outside the mask (dilated and feathered as
+            configured) it is bit-identical to the input.
+
+        Raises:
+            ImageError, MaskError, TypeError: the input cannot be used, and why.
+            DeviceError: the GPU has too little memory.
+        """
+        pixels = to_rgb(
+            image, smallest_side=self.config.patch_size * min(map(STRIDE.__getitem__, self._texture.layers))
+        )
+        hole = to_hole(
+            mask,
+            (pixels.shape[-2], pixels.shape[-1]),
+            invert=self.config.invert_mask,
+            dilate=self.config.mask_dilate,
+        )
+        try:
+            filled, info = self.fill(pixels.to(self.device), hole.to(self.device), callback)
+        except torch.OutOfMemoryError as error:
+            raise DeviceError(
+                f"{self.device} has too little memory for this hole: use less context or the CPU"
+            ) from error
+        output = composite(image, filled, feather_weight(hole, self.config.feather))
+        return InpaintResult(output, info) if return_info else output
+
+    def fill(self, image: Tensor, mask: Tensor, callback: Callback | None = None) -> tuple[Tensor, InpaintInfo]:
+        """Fill the hole (bool `[H, W]`) of a float32 image `[3, H, W]` in [0, 1], window by window."""
+        started = time.perf_counter()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        generator = torch.Generator().manual_seed(self.config.seed)
+        filled = image.clone()
+        windows = find_windows(mask, self.config.context)
+        record = Recorder(callback, len(windows))
+        for record.window, window in enumerate(windows):
+            rows, columns = window.slices
+            filled[:, rows, columns] = self.fill_window(image[:, rows, columns], mask[rows, columns], generator, record)
+        record.info.seconds = time.perf_counter() - started
+        if self.device.type == "cuda":
+            record.info.peak_memory = torch.cuda.max_memory_allocated(self.device)
+        return filled, record.info
+
+    def fill_window(self, image: Tensor, mask: Tensor, generator: torch.Generator, record: Recorder) -> Tensor:
+        """Algorithm 1 of the paper, for one window: image `[3, H, W]` and hole, bool `[H, W]`."""
+        config = self.config
+        x = self.predict_content(image, mask)
+        height, width = mask.shape
+        sizes = scale_sizes(height, width, config.scales)
+        record.scales = len(sizes)
+        for record.scale, size in enumerate(sizes):
+            known, hole = shrink(image, mask, size)
+            x = torch.where(hole, resize(x, size).clamp(0, 1), known)
+            if config.noise > 0:
+                noise = config.noise * torch.randn(x.shape, generator=generator).to(x)
+                x = torch.where(hole, (x + noise).clamp(0, 1), x)
+            settings = ScaleSettings(
+                alpha=config.alpha,
+                beta=config.beta,
+                content_weight=at_scale(config.content_weight, record.scale),
+                iterations=0 if record.stopped else at_scale(config.iterations, record.scale),
+                rematch_every=config.rematch_every,
+                patch_size=config.patch_size,
+                optimizer=config.optimizer,
+            )
+            result = synthesise(self._texture, x, hole, settings, record.iteration)
+            if size == sizes[-1] and not result.layers:
+                raise MaskError(
+                    "no patch of known pixels is left near the hole to copy from: use a smaller mask or more context"
+                )
+            x = result.image
+            record.finish_scale(result)
+        return x
+
+    def predict_content(self, image: Tensor, mask: Tensor) -> Tensor:
+        """The content network's filling of a window, at a short side of 128 px or the window's own if less."""
+        height, width = mask.shape
+        ratio = min(1.0, CONTENT_SIDE / min(height, width))
+        known, hole = shrink(image, mask, (round(height * ratio), round(width * ratio)))
+        with torch.no_grad():
+            guess: Tensor = self._content(known[None], hole[None, None].to(known.dtype))
+        return guess[0].clamp(0, 1)
+
+
+def to_picture(image: Tensor) -> Image.Image:
+    """A float tensor `[3, H, W]` in [0, 1] as an 8-bit PIL image."""
+    return Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy(force=True))
+
+
+def at_scale(values: T | tuple[T, ...], scale: int) -> T:
+    """The value for a scale of an option that may be given once or scale by scale."""
+    return values[min(scale, len(values) - 1)] if isinstance(values, tuple) else values
+
+
+def inpaint(
+    image: ImageT,
+    mask: Any,
+    *,
+    config: InpaintConfig | None = None,
+    device: str | torch.device = "auto",
+    **options: Any,
+) -> ImageT:
+    """Fill the hole of one image; `options` are those of `InpaintConfig`, on top of `config`.
+
+    See `Inpainter.__call__` for the image, the mask, the result and the errors.
+    """
+    base = config.model_dump() if config else {}
+    return Inpainter(InpaintConfig(**(base | options)), device)(image, mask)

@@ -1,0 +1,354 @@
+"""The command line as a user calls it: what it writes, what it says, and how it fails."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from neuralpatch_cuda import cli, inpainter
+from neuralpatch_cuda.config import InpaintConfig
+from neuralpatch_cuda.inpainter import InpaintInfo, InpaintResult
+from neuralpatch_cuda.networks.content import ContentConfig, ContentNetwork
+from neuralpatch_cuda.networks.weights import EMBEDDED_VGG16, save_content_network
+
+HOLE = (slice(30, 50), slice(40, 64))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with photo.png, mask.png and the weights of a content network, content.safetensors."""
+    random = np.random.default_rng(0)
+    tiles = random.integers(0, 256, (10, 12, 3), dtype=np.uint8)
+    Image.fromarray(np.kron(tiles, np.ones((8, 8, 1), np.uint8))).save(tmp_path / "photo.png")
+    mask = np.zeros((80, 96), np.uint8)
+    mask[HOLE] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    torch.manual_seed(0)
+    save_content_network(ContentNetwork(ContentConfig(width=16, dilations=(1,))), tmp_path / "content.safetensors")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+FAST = ["--iterations", "2", "--content-network", "content.safetensors", "--device", "cpu"]
+
+
+def inpaint(*arguments: str, image: str = "photo.png", mask: str = "mask.png", output: str = "out.png") -> int:
+    return cli.main(["inpaint", image, mask, "-o", output, *FAST, *arguments])
+
+
+class FakePainter:
+    """Stands in for `Inpainter` where only the command line is looked at; keeps what the last one was made with."""
+
+    config: InpaintConfig
+    device: str
+
+    def __init__(self, config: InpaintConfig, device: str) -> None:
+        FakePainter.config, FakePainter.device = config, device
+
+    def __call__(self, image: Image.Image, mask: Image.Image, **options: Any) -> InpaintResult[Image.Image]:
+        return InpaintResult(image, InpaintInfo())
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inpainter, "Inpainter", FakePainter)
+
+
+# What it does
+
+
+def test_inpaint(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert inpaint() == 0
+    before, after = np.asarray(Image.open("photo.png")), np.asarray(Image.open("out.png"))
+    changed = (before != after).any(-1)
+    outside = np.ones_like(changed)
+    outside[HOLE] = False
+    assert not changed[outside].any()
+    assert changed[HOLE].mean() > 0.9
+    captured = capsys.readouterr()
+    assert re.fullmatch(r"out\.png \(96 x 80 px, \d+\.\d s\)\n", captured.out)
+    assert re.search(r"scale 1/1 .* 2/2 loss \d\.\d{4}", captured.err)
+    assert sorted(os.listdir()) == ["content.safetensors", "mask.png", "out.png", "photo.png"]
+
+
+def test_the_module_can_be_run(folder: Path) -> None:
+    root = Path(cli.__file__).parents[1]
+    environment = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    command = [sys.executable, "-m", "neuralpatch_cuda.cli", "inpaint", "photo.png", "mask.png", "-o", "out.png"]
+    done = subprocess.run([*command, *FAST, "--quiet"], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert Image.open("out.png").size == (96, 80)
+    done = subprocess.run([*command, "--alpha", "-1"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "Error: alpha must be a number of at least 0, not '-1'.\n"
+
+
+def test_quiet(capsys: pytest.CaptureFixture[str], fake: None) -> None:
+    assert inpaint("--quiet") == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_save_scales(folder: Path) -> None:
+    Image.open("photo.png").resize((240, 200)).save("photo.png")
+    Image.open("mask.png").resize((240, 200), Image.Resampling.NEAREST).save("mask.png")
+    assert inpaint("--save-scales", "deep/scales", "--iterations", "1", "--context", "2") == 0
+    first, second = sorted(Path("deep/scales").iterdir())
+    assert re.fullmatch(r"window01_scale1_\d+x128\.png", first.name)
+    assert second.name == "window01_scale2_240x200.png"
+    assert Image.open(first).height == 128
+    assert Image.open(second).size == (240, 200)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        ([], {}),
+        (["--alpha", "2", "--beta=0"], {"alpha": 2, "beta": 0}),
+        (["--iterations", "7,5", "--content-weight", "3,1"], {"iterations": (7, 5), "content_weight": (3, 1)}),
+        (["--scales", "2", "--seed", "5", "--noise", "0.1"], {"scales": 2, "seed": 5, "noise": 0.1}),
+        (["--layers", "relu3_1", "--patch-size", "5"], {"layers": ("relu3_1",), "patch_size": 5}),
+        (["--invert-mask", "--mask-dilate", "3"], {"invert_mask": True, "mask_dilate": 3}),
+        (["--optimizer", "adam", "--precision", "fp32"], {"optimizer": "adam", "precision": "fp32"}),
+    ],
+)
+def test_options_reach_the_configuration(fake: None, arguments: list[str], changes: dict[str, Any]) -> None:
+    assert cli.main(["inpaint", "photo.png", "mask.png", "-o", "out.png", "--device", "cuda:3", *arguments]) == 0
+    assert FakePainter.config == InpaintConfig(**changes)
+    assert FakePainter.device == "cuda:3"
+
+
+def test_metadata_and_mode_are_kept(fake: None) -> None:
+    image = Image.open("photo.png").convert("RGBA")
+    image.putalpha(Image.open("mask.png"))
+    image.save("photo.png", icc_profile=b"profile")
+    assert inpaint() == 0
+    out = Image.open("out.png")
+    assert (out.mode, out.info["icc_profile"], out.tobytes()) == ("RGBA", b"profile", image.tobytes())
+
+
+def test_a_warning_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert inpaint("--invert-mask", "--iterations", "0", "--quiet") == 0
+    assert re.fullmatch(r"Warning: The mask covers 94% of the image; .*\n", capsys.readouterr().err)
+
+
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("TERMINAL_WIDTH", "300")
+    assert cli.main(["inpaint", "--help"]) == 0
+    text = capsys.readouterr().out
+    for name, field in InpaintConfig.model_fields.items():
+        assert f"--{name.replace('_', '-')} " in text
+        assert field.description is not None
+        assert field.description[:40] in text
+    assert "[default: relu3_1,relu4_1]" in text
+
+
+def test_help_does_not_load_torch() -> None:
+    code = (
+        "import sys; from neuralpatch_cuda import cli; cli.main(['inpaint', '--help']); print('torch' in sys.modules)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info"]) == 0
+    text = capsys.readouterr().out
+    for row in (
+        r"neuralpatch_cuda ",
+        r"cuda +(yes|no)",
+        r"cpu_isa +\w+",
+        rf"torch +{re.escape(torch.__version__)}",
+        "cache +/",
+    ):
+        assert re.search(f"^{row}", text, re.MULTILINE), row
+    assert re.search(r"^vgg16_relu4_1\.safetensors +[\d,]+ bytes, sha256 [0-9a-f]{64}$", text, re.MULTILINE)
+    assert "CC BY 4.0" in text
+
+
+# How it fails
+
+
+@pytest.fixture
+def old_output(folder: Path) -> Iterator[None]:
+    """An output from an earlier run; checks that it is the same afterwards, and that nothing was left beside it."""
+    Path("out.png").write_bytes(b"the old file")
+    yield
+    assert Path("out.png").read_bytes() == b"the old file"
+    assert [name for name in os.listdir() if name.startswith((".", "out"))] == ["out.png"]
+
+
+def assert_one_sentence(error: str, words: str) -> None:
+    lines = error.strip().splitlines()
+    assert len(lines) == 1, error
+    assert re.search(words, lines[0]), error
+    assert lines[0].startswith("Error: ")
+
+
+def save(name: str, pixels: Any, kind: Any = np.uint8) -> None:
+    Image.fromarray(np.asarray(pixels, kind)).save(name)
+
+
+def truncate(name: str) -> None:
+    content = Path(name).read_bytes()
+    Path(name).write_bytes(content[: len(content) // 2])
+
+
+def tiny() -> None:
+    save("photo.png", np.zeros((8, 9, 3)))
+    save("mask.png", np.eye(8, 9))
+
+
+def lab() -> None:
+    Image.new("LAB", (96, 80)).save("photo.tif")
+    os.replace("photo.tif", "photo.png")
+
+
+BAD_INPUT: dict[str, tuple[Callable[[], object], str]] = {
+    "image missing": (lambda: os.remove("photo.png"), r"There is no file photo\.png\.$"),
+    "mask missing": (lambda: os.remove("mask.png"), r"There is no file mask\.png\.$"),
+    "image not an image": (lambda: Path("photo.png").write_text("hello"), r"photo\.png is not an image"),
+    "mask not an image": (lambda: Path("mask.png").write_text("hello"), r"mask\.png is not an image"),
+    "image truncated": (lambda: truncate("photo.png"), r"photo\.png is damaged"),
+    "mask truncated": (lambda: truncate("mask.png"), r"mask\.png is damaged"),
+    "mask of another size": (
+        lambda: save("mask.png", np.eye(80)),
+        r"mask is 80 x 80 px but the image is 96 x 80 px",
+    ),
+    "mask empty": (lambda: save("mask.png", np.zeros((80, 96))), r"mask is empty"),
+    "mask full": (lambda: save("mask.png", np.ones((80, 96))), r"covers the whole image"),
+    "image smaller than a patch": (tiny, r"image is 9 x 8 px, but a single patch spans 12 px"),
+    "image of a mode that cannot be written": (lab, r"PNG cannot hold an image of mode LAB; use one of \."),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input(case: str, old_output: None, capsys: pytest.CaptureFixture[str]) -> None:
+    spoil, words = BAD_INPUT[case]
+    spoil()
+    assert inpaint() == 2
+    assert_one_sentence(capsys.readouterr().err, words)
+
+
+def test_no_known_pixels_near_the_hole(old_output: None, capsys: pytest.CaptureFixture[str]) -> None:
+    mask = np.zeros((80, 96))
+    mask[1:-1, 1:-1] = 1
+    save("mask.png", mask)
+    assert inpaint("--quiet") == 2
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning.startswith("Warning: The mask covers 95% of the image")
+    assert_one_sentence(error, "to copy from")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--content-network", "nothing"], "no weights called 'nothing'; .* default"),
+        (["--texture-network", "nothing"], "no weights called 'nothing'; .* vgg16"),
+        (["--content-network", "missing.safetensors"], r"no weights file missing\.safetensors"),
+        (["--content-network", str(EMBEDDED_VGG16)], "does not hold a content network"),
+        (["--texture-network", "content.safetensors"], r"content\.safetensors"),
+        (["--texture-network", "photo.png"], r"photo\.png"),
+        (["--layers", "relu3_4"], "vgg16 has no layer 'relu3_4'"),
+        (["--alpha", "much"], "alpha must be a number of at least 0, not 'much'"),
+        (["--iterations", "10,-1"], "iterations must be a whole number of at least 0, .* not '10,-1'"),
+        (["--device", "tpu"], "device"),
+        (["--gamma", "1"], "No such option: --gamma"),
+        (["third.png"], r"unexpected extra argument"),
+        (["--save-scales", "photo.png"], r"Cannot make the folder photo\.png"),
+    ],
+)
+def test_bad_options(arguments: list[str], words: str, old_output: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert inpaint(*arguments) == 2
+    assert_one_sentence(capsys.readouterr().err, words)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu(old_output: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert inpaint("--device", "cuda") == 2
+    assert_one_sentence(capsys.readouterr().err, "CUDA was asked for, but")
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("missing/out.png", "there is no folder .*missing"),
+        ("photo.png/out.png", "there is no folder"),
+        ("out.xyz", "its suffix must be one of"),
+        (".", "its suffix must be one of"),
+        ("out.jpg", "JPEG cannot hold an image of mode RGBA"),
+    ],
+)
+def test_unwritable_output_is_known_before_work_starts(
+    output: str, words: str, old_output: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        pytest.fail("work was started")
+
+    monkeypatch.setattr(inpainter, "Inpainter", refuse)
+    Image.open("photo.png").convert("RGBA").save("photo.png")
+    assert inpaint(output=output) == 2
+    assert_one_sentence(capsys.readouterr().err, words)
+
+
+def test_interrupt(old_output: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FakePainter, "__call__", interrupt)
+    monkeypatch.setattr(inpainter, "Inpainter", FakePainter)
+    assert inpaint() == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_broken_installation(
+    old_output: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "neuralpatch_cuda.inpainter", None)
+    assert inpaint() == 2
+    assert_one_sentence(capsys.readouterr().err, r"neuralpatch_cuda\.inpainter")
+
+
+@pytest.mark.parametrize("arguments", [[], ["inpaint"], ["inpaint", "photo.png"], ["unknown"], ["train"]])
+def test_wrong_use(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 2
+    assert_one_sentence(capsys.readouterr().err, "see neuralpatch --help")
+
+
+def test_train_without_accelerate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    monkeypatch.delitem(sys.modules, "neuralpatch_cuda.training.train", raising=False)
+    assert cli.main(["train", "--data", ".", "--validation", ".", "--out", "run"]) == 2
+    assert_one_sentence(capsys.readouterr().err, r"pip install neuralpatch_cuda\[train\]")
+
+
+def test_train_with_missing_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "--data", "nothing.tar", "--validation", ".", "--out", "run"]) == 2
+    assert_one_sentence(capsys.readouterr().err, r"There is no file or folder nothing\.tar\.$")
+
+
+def test_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    train = pytest.importorskip("neuralpatch_cuda.training.train")
+    calls = []
+
+    def fake_train(*arguments: Any) -> Path:
+        calls.append(arguments)
+        return Path("run/content.safetensors")
+
+    monkeypatch.setattr(train, "train", fake_train)
+    Path("b").mkdir()
+    assert cli.main(["train", "--data", ".", "--data", "b", "--validation", "b", "--out", "run"]) == 0
+    assert calls == [([Path("."), Path("b")], [Path("b")], Path("run"))]
+    assert capsys.readouterr().out == "run/content.safetensors\n"

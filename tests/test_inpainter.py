@@ -1,0 +1,134 @@
+"""The whole algorithm, on a crop of the example photograph and with few iterations."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from neuralpatch_cuda import InpaintConfig, Inpainter, inpaint
+from neuralpatch_cuda.errors import DeviceError, MaskError
+from neuralpatch_cuda.inpainter import Progress, at_scale
+
+PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    with Image.open(PHOTO) as image:
+        return image.convert("RGB").resize((300, 200))
+
+
+@pytest.fixture(scope="module")
+def mask() -> np.ndarray:
+    mask = np.zeros((200, 300), np.bool_)
+    mask[60:130, 100:160] = mask[90:120, 150:190] = True
+    return mask
+
+
+@pytest.fixture(scope="module")
+def painter() -> Inpainter:
+    return Inpainter(InpaintConfig(iterations=4, rematch_every=2))
+
+
+def test_only_the_hole_changes(painter: Inpainter, photo: Image.Image, mask: np.ndarray) -> None:
+    filled = np.asarray(painter(photo, mask))
+    original = np.asarray(photo)
+    assert (filled[~mask] == original[~mask]).all()
+    assert (filled[mask] != original[mask]).any(-1).mean() > 0.9
+
+
+def test_the_result_does_not_depend_on_what_was_in_the_hole(
+    painter: Inpainter, photo: Image.Image, mask: np.ndarray
+) -> None:
+    other = np.array(photo)
+    other[mask] = 255 - other[mask]
+    assert (np.asarray(painter(photo, mask)) == painter(other, mask)).all()
+
+
+def test_runs_are_repeatable_and_types_agree(painter: Inpainter, photo: Image.Image, mask: np.ndarray) -> None:
+    from_pil = painter(photo, Image.fromarray(mask))
+    array = np.array(photo)
+    from_numpy = painter(array, mask)
+    from_torch = painter(torch.from_numpy(array).permute(2, 0, 1), torch.from_numpy(mask))
+    assert isinstance(from_pil, Image.Image)
+    assert (np.asarray(from_pil) == from_numpy).all()
+    assert (from_torch.permute(1, 2, 0).numpy() == from_numpy).all()
+
+
+def test_noise_depends_on_the_seed(photo: Image.Image, mask: np.ndarray) -> None:
+    def fill(seed: int) -> np.ndarray:
+        return np.asarray(inpaint(photo, mask, iterations=2, noise=0.05, seed=seed))
+
+    first = fill(1)
+    assert (first == fill(1)).all() and (first != fill(2)).any()
+
+
+def test_info_tells_the_course_of_the_run(painter: Inpainter, photo: Image.Image, mask: np.ndarray) -> None:
+    events: list[Progress] = []
+    result = painter(photo, mask, return_info=True, callback=events.append)
+    (coarse, fine) = result.info.scales
+    assert (coarse.size, fine.size) == ((128, 141), (198, 218))
+    assert len(coarse.losses) == 4 and len(coarse.scores) == 2
+    assert [(e.scale, e.iteration) for e in events] == [(s, i) for s in range(2) for i in range(4)]
+    assert [e.loss for e in events] == coarse.losses + fine.losses
+    assert result.info.seconds >= coarse.seconds + fine.seconds > 0
+
+
+def test_a_callback_can_end_the_run(painter: Inpainter, photo: Image.Image, mask: np.ndarray) -> None:
+    result = painter(photo, mask, return_info=True, callback=lambda event: event.iteration < 1)
+    assert [len(scale.losses) for scale in result.info.scales] == [2, 0]
+    assert (np.asarray(result.image)[~mask] == np.asarray(photo)[~mask]).all()
+
+
+def test_distant_holes_are_filled_each_in_its_own_window(painter: Inpainter) -> None:
+    with Image.open(PHOTO) as image:
+        photo = image.convert("RGB").resize((700, 500))
+    mask = np.zeros((500, 700), np.bool_)
+    mask[40:60, 40:70] = mask[430:450, 600:640] = True
+    result = painter(photo, mask, return_info=True)
+    assert {scale.window for scale in result.info.scales} == {0, 1}
+    filled, original = np.asarray(result.image), np.asarray(photo)
+    assert (filled[~mask] == original[~mask]).all() and (filled[mask] != original[mask]).any(-1).mean() > 0.9
+
+
+def test_a_scratch_thinner_than_the_coarse_pixels_is_filled(painter: Inpainter, photo: Image.Image) -> None:
+    mask = np.zeros((200, 300), np.bool_)
+    mask[100, 20:280] = True
+    filled = np.asarray(painter(photo, mask)).astype(int)
+    expected = np.asarray(photo).astype(int)
+    assert np.abs(filled - expected)[mask].mean() < 20
+
+
+def test_feather_blends_outside_the_hole_only_as_far_as_asked(photo: Image.Image, mask: np.ndarray) -> None:
+    filled = np.asarray(inpaint(photo, mask, iterations=1, mask_dilate=3, feather=4))
+    changed = (filled != np.asarray(photo)).any(-1)
+    reach = np.zeros_like(mask)
+    for y, x in np.argwhere(mask):
+        reach[max(0, y - 8) : y + 9, max(0, x - 8) : x + 9] = True
+    assert not (changed & ~reach).any() and (changed & ~mask).any()
+
+
+def test_without_known_patches_there_is_a_clear_error(painter: Inpainter) -> None:
+    mask = np.ones((40, 40), np.bool_)
+    mask[:, :4] = False
+    with pytest.warns(UserWarning, match="invert"), pytest.raises(MaskError, match="no patch"):
+        painter(np.zeros((40, 40, 3), np.uint8), mask)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_a_gpu_is_a_clear_error() -> None:
+    with pytest.raises(DeviceError, match="CUDA"):
+        Inpainter(device="cuda")
+
+
+def test_unknown_devices_are_refused() -> None:
+    for device in ("tpu9", "mps"):
+        with pytest.raises(DeviceError, match="auto, cpu, cuda"):
+            Inpainter(device=device)
+
+
+def test_values_per_scale_repeat_the_last() -> None:
+    assert [at_scale((5, 3), scale) for scale in range(3)] == [5, 3, 3]
+    assert at_scale(7, 2) == 7
