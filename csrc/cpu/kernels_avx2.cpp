@@ -1,0 +1,33 @@
+// Inner loops for x86-64 with AVX2 and FMA: 256-bit vectors.
+#if defined(__x86_64__)
+
+#include "core/dtype.h"
+#include "cpu/kernels.h"
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+
+#define NEURALPATCH_LANES 8
+#define NEURALPATCH_GROUP 6
+#include "cpu/kernels_body.h"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+namespace neuralpatch::cpu {
+
+const Kernels& avx2_kernels() {
+  static constexpr Kernels kernels = table("avx2");
+  return kernels;
+}
+
+}  // namespace neuralpatch::cpu
+
+#endif

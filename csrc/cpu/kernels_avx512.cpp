@@ -1,0 +1,34 @@
+// Inner loops for x86-64 with AVX-512: 512-bit vectors.
+#if defined(__x86_64__)
+
+#include "core/dtype.h"
+#include "cpu/kernels.h"
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), \
+                             apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")
+#endif
+
+#define NEURALPATCH_LANES 16
+#define NEURALPATCH_GROUP 14
+#include "cpu/kernels_body.h"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+namespace neuralpatch::cpu {
+
+const Kernels& avx512_kernels() {
+  static constexpr Kernels kernels = table("avx512");
+  return kernels;
+}
+
+}  // namespace neuralpatch::cpu
+
+#endif

@@ -1,0 +1,130 @@
+// The operators' launchers: plain structs of raw pointers and sizes, one launcher per operator and device.
+//
+// Nothing here knows PyTorch, so that kernels compile in a second and can be emulated on the CPU. The caller
+// (csrc/bindings) checks shapes and dtypes and allocates every buffer, outputs and workspace included.
+//
+// Layouts. "Pixel-major" is [height, width, channels], contiguous: the memory of a channels-last tensor.
+// A patch position is the top-left pixel of a size x size patch; positions are numbered row-major over the grid of
+// (height - size + 1) x (width - size + 1) positions.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace neuralpatch {
+
+enum class DType { kFloat32, kBFloat16, kFloat16 };
+
+// Runs body(begin, end) over disjoint sub-ranges of [begin, end), of at least `grain` items each, on several threads.
+using RangeBody = std::function<void(int64_t begin, int64_t end)>;
+using ParallelFor = std::function<void(int64_t begin, int64_t end, int64_t grain, const RangeBody& body)>;
+
+// patches[b, n, (c * size + dy) * size + dx] = features[b, c, y * stride + dy, x * stride + dx], n row-major over (y, x).
+struct ExtractPatchesArgs {
+  const void* features;  // [batch, channels, height, width] with the strides below
+  void* patches;         // [batch, rows * columns, channels * size * size], contiguous
+  DType dtype;
+  int64_t batch, channels, height, width;
+  int64_t batch_stride, channel_stride, row_stride, column_stride;  // of features, in elements
+  int size, stride;
+  int64_t rows, columns;  // of the patch grid
+};
+
+// The adjoint of ExtractPatchesArgs: each feature's gradient is the sum over the patches that contain it.
+struct ExtractPatchesBackwardArgs {
+  const void* grad_patches;  // [batch, rows * columns, channels * size * size], contiguous
+  void* grad_features;       // [batch, channels, height, width], contiguous
+  DType dtype;
+  int64_t batch, channels, height, width;
+  int size, stride;
+  int64_t rows, columns;
+};
+
+// For each selected query patch q, the selected key patch k with the highest <q, k> / (|q| |k|).
+// Ties go to the lowest k; the score of a pair with a zero norm is 0. At least one key is selected.
+struct MatchPatchesArgs {
+  const void* query;  // pixel-major [query_height, query_width, channels]
+  const void* key;    // pixel-major [key_height, key_width, channels]
+  DType dtype;
+  int64_t channels;
+  int64_t query_height, query_width;
+  int64_t key_height, key_width;
+  int size;
+  const int64_t* query_position;  // [queries], ascending: the selected positions
+  int64_t queries;
+  const bool* key_mask;  // [key positions], true where selected
+  int64_t* index;        // [queries], key position of the best match
+  float* score;          // [queries], its normalised cross-correlation
+  void* workspace;       // CUDA only: match_patches_workspace(args) bytes, 256-byte aligned
+};
+
+// Averages the matched patches where they overlap. With match m placing key patch index[m] at position[m]:
+//   count[p] = number of (m, d) with position[m] + d == p,
+//   target[p] = sum over them of key[index[m] + d] / count[p], or 0 where count[p] == 0.
+struct VotePatchesArgs {
+  const void* key;  // pixel-major [key_height, key_width, channels]
+  DType dtype;
+  int64_t channels, key_height, key_width;
+  const int64_t* position;  // [matches], distinct positions in the grid of the target
+  const int64_t* index;     // [matches], positions in the grid of the key
+  int64_t matches;
+  int size;
+  int64_t height, width;  // of the target
+  void* target;           // pixel-major [height, width, channels]
+  float* count;           // [height, width]
+  int64_t* source;        // workspace, one per target position: the key position placed there, or -1
+};
+
+// loss = sum_p count[p] * |features[p] - target[p]|^2;  gradient[p] = 2 * count[p] * (features[p] - target[p]).
+struct TextureLossArgs {
+  const void* features;  // pixel-major [pixels, channels]
+  const void* target;    // the same shape and dtype
+  const float* count;    // [pixels]
+  DType dtype;
+  int64_t channels, pixels;
+  float* loss;       // one value
+  void* gradient;    // as features
+  double* workspace;  // texture_loss_workspace(args) values: partial sums, added in a fixed order
+};
+
+// loss = sum over horizontally or vertically adjacent pixels of which at least one is in the mask, and over channels,
+// of the squared difference; gradient is its derivative.
+struct TotalVariationArgs {
+  const void* x;     // [channels, height, width], contiguous
+  const bool* mask;  // [height, width]
+  DType dtype;
+  int64_t channels, height, width;
+  float* loss;       // one value
+  void* gradient;    // as x
+  double* workspace;  // total_variation_workspace(args) values: partial sums, added in a fixed order
+};
+
+namespace cpu {
+void extract_patches(const ExtractPatchesArgs& args, const ParallelFor& parallel_for);
+void extract_patches_backward(const ExtractPatchesBackwardArgs& args, const ParallelFor& parallel_for);
+void match_patches(const MatchPatchesArgs& args, const ParallelFor& parallel_for);
+void vote_patches(const VotePatchesArgs& args, const ParallelFor& parallel_for);
+int64_t texture_loss_workspace(const TextureLossArgs& args);
+void texture_loss(const TextureLossArgs& args, const ParallelFor& parallel_for);
+int64_t total_variation_workspace(const TotalVariationArgs& args);
+void total_variation(const TotalVariationArgs& args, const ParallelFor& parallel_for);
+}  // namespace cpu
+
+// Each enqueues its kernels on `stream` (a cudaStream_t) of the current device and returns without waiting;
+// the result is nullptr, or the text of the CUDA error.
+namespace cuda {
+const char* extract_patches(const ExtractPatchesArgs& args, void* stream);
+const char* extract_patches_backward(const ExtractPatchesBackwardArgs& args, void* stream);
+int64_t match_patches_workspace(const MatchPatchesArgs& args);
+const char* match_patches(const MatchPatchesArgs& args, void* stream);
+const char* vote_patches(const VotePatchesArgs& args, void* stream);
+int64_t texture_loss_workspace(const TextureLossArgs& args);
+const char* texture_loss(const TextureLossArgs& args, void* stream);
+int64_t total_variation_workspace(const TotalVariationArgs& args);
+const char* total_variation(const TotalVariationArgs& args, void* stream);
+
+// Number of CUDA devices, or minus the error code.
+int device_count();
+}  // namespace cuda
+
+}  // namespace neuralpatch

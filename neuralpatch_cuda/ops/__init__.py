@@ -1,0 +1,192 @@
+"""The library's hot loops: typed functions over `torch.ops.neuralpatch`.
+
+A patch position is the top-left pixel of a `size x size` patch, numbered row-major over the grid of
+`(height - size + 1) x (width - size + 1)` positions. Feature maps are `[C, H, W]` in float32, bfloat16 or
+float16, with any strides; channels-last memory (stride of C = 1) is used as it is, anything else is copied
+first. Sums are accumulated in float32 or better. Every result is deterministic and, on the CPU, independent
+of the number of threads.
+
+All functions raise `TypeError` for a wrong dtype, `ValueError` for a wrong shape, size or value, and
+`DeviceError` for a CUDA tensor if the library was built without CUDA. `neuralpatch_cuda.ops.reference` has
+the same functions in plain PyTorch.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from neuralpatch_cuda.errors import DeviceError
+from neuralpatch_cuda.ops import _register  # noqa: F401
+
+__all__ = [
+    "Precision",
+    "build_info",
+    "extract_patches",
+    "match_patches",
+    "texture_loss",
+    "total_variation",
+    "vote_patches",
+]
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+_FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+_ops = torch.ops.neuralpatch
+
+
+def extract_patches(features: Tensor, size: int, stride: int = 1) -> Tensor:
+    """Lay every patch out as a row: `F.unfold(features, size, stride=stride).transpose(1, 2)`.
+
+    Args:
+        features: `[B, C, H, W]`.
+        size: side of a patch in pixels, at most `min(H, W)`.
+        stride: pixels between neighbouring patches.
+
+    Returns:
+        `[B, N, C * size * size]`, in the dtype of `features`, with
+        `N = ((H - size) // stride + 1) * ((W - size) // stride + 1)`. Differentiable, any number of times.
+    """
+    _check_tensor("features", features, _FLOATS)
+    result: Tensor = _ops.extract_patches.default(features, size, stride)
+    return result
+
+
+def match_patches(
+    query: Tensor,
+    key: Tensor,
+    query_mask: Tensor,
+    key_mask: Tensor,
+    size: int = 3,
+    precision: Precision = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Find, for each selected query patch, the most similar of the selected key patches.
+
+    Similarity is the normalised cross-correlation:
+
+        index[i] = argmax_k <q_i, k> / (|q_i| |k|)
+
+    The search is exact, and neither the correlation matrix nor the unfolded patches are ever in memory. Ties
+    go to the lowest index; a pair with a patch of zeros scores 0; NaN never wins.
+
+    Args:
+        query: `[C, Hq, Wq]`.
+        key: `[C, Hk, Wk]`, same dtype.
+        query_mask: bool `[Hq - size + 1, Wq - size + 1]`, True at the positions to find a match for.
+        key_mask: bool `[Hk - size + 1, Wk - size + 1]`, True at the positions to choose from.
+        size: side of a patch in pixels.
+        precision: "auto" multiplies in the dtype of the inputs; "fp32" and "bf16" convert them first.
+
+    Returns:
+        index: int64 `[Nq]`, positions in the grid of `key`, for the selected queries in row-major order.
+        score: float32 `[Nq]`, in [-1, 1] up to rounding.
+
+    Raises:
+        ValueError: also if there are queries, but no key is selected.
+    """
+    _check_tensor("query", query, _FLOATS)
+    _check_tensor("key", key, (query.dtype,))
+    _check_tensor("query_mask", query_mask, (torch.bool,))
+    _check_tensor("key_mask", key_mask, (torch.bool,))
+    index, score = _ops.match_patches.default(query, key, query_mask, key_mask, size, precision)
+    return index, score
+
+
+def vote_patches(
+    key: Tensor, position: Tensor, index: Tensor, size: int, height: int, width: int
+) -> tuple[Tensor, Tensor]:
+    """Put matched patches in their places and average them where they overlap.
+
+    With key patch `index[m]` at target position `position[m]`, and d running over the pixels of a patch:
+
+        count[p] = number of (m, d) with position[m] + d = p
+        target[:, p] = sum over them of key[:, index[m] + d] / count[p], or 0 where count[p] = 0
+
+    Args:
+        key: `[C, Hk, Wk]`.
+        position: int64 `[M]`, distinct, in the grid of the target.
+        index: int64 `[M]`, in the grid of `key`; `match_patches` returns it.
+        size: side of a patch in pixels.
+        height, width: of the target.
+
+    Returns:
+        target: `[C, height, width]` in the dtype of `key`, in channels-last memory.
+        count: float32 `[height, width]`, whole numbers.
+
+    Raises:
+        ValueError: also if a position or an index is out of range (checked on the CPU only).
+    """
+    _check_tensor("key", key, _FLOATS)
+    _check_tensor("position", position, (torch.int64,))
+    _check_tensor("index", index, (torch.int64,))
+    target, count = _ops.vote_patches.default(key, position, index, size, height, width)
+    return target, count
+
+
+def texture_loss(features: Tensor, target: Tensor, count: Tensor) -> Tensor:
+    """Squared distance of features to voted patches, weighted by the number of votes.
+
+        loss = sum_p count[p] * |features[:, p] - target[:, p]|^2
+
+    With the target and count of `vote_patches`, this is the sum over matches of the squared distance between
+    the patch of the features and the matched patch, up to a constant that does not depend on the features.
+
+    Args:
+        features: `[C, H, W]`.
+        target: `[C, H, W]`, same dtype.
+        count: float32 `[H, W]`.
+
+    Returns:
+        A float32 scalar, differentiable once and with respect to `features` only. Its gradient is computed in
+        the same pass, in the dtype of `features` and in channels-last memory.
+    """
+    _check_tensor("features", features, _FLOATS)
+    _check_tensor("target", target, (features.dtype,))
+    _check_tensor("count", count, (torch.float32,))
+    loss: Tensor = _ops.texture_loss.default(features, target, count)[0]
+    return loss
+
+
+def total_variation(x: Tensor, mask: Tensor) -> Tensor:
+    """Squared differences of neighbouring pixels over the hole and its rim.
+
+        loss = sum of |x[:, p] - x[:, p']|^2 over adjacent pixels p, p' with mask[p] or mask[p']
+
+    Args:
+        x: `[C, H, W]`.
+        mask: bool `[H, W]`, True in the hole.
+
+    Returns:
+        A float32 scalar, differentiable once and with respect to `x`, the gradient computed in the same pass.
+    """
+    _check_tensor("x", x, _FLOATS)
+    _check_tensor("mask", mask, (torch.bool,))
+    loss: Tensor = _ops.total_variation.default(x, mask)[0]
+    return loss
+
+
+def build_info() -> dict[str, str]:
+    """How the extension module was built, and the vector instructions it uses here.
+
+    Keys: `compiler`, `cpu_isa` ("baseline", "avx2" or "avx512"), `cuda` ("yes" or "no") and, with CUDA,
+    `cuda_archs` (compute capabilities, as in "75,80") and `cuda_devices` (their number).
+    """
+    return dict(line.split("=", 1) for line in _ops.build_info().splitlines())
+
+
+def _check_tensor(name: str, tensor: Tensor, dtypes: tuple[torch.dtype, ...]) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a tensor, not {type(tensor).__name__}")
+    if tensor.dtype not in dtypes:
+        names = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+        raise TypeError(f"{name} must be {names}, not {str(tensor.dtype).removeprefix('torch.')}")
+    if tensor.is_cuda and not _BUILT_WITH_CUDA:
+        raise DeviceError(
+            f"{name} is on {tensor.device}, but neuralpatch_cuda was built without CUDA: install it again "
+            "where nvcc is found, or move the tensors to the CPU"
+        )
+
+
+_BUILT_WITH_CUDA = build_info()["cuda"] == "yes"

@@ -1,0 +1,73 @@
+"""The operators in plain PyTorch: what they must compute, for tests and benchmarks.
+
+Signatures and results are those of `neuralpatch_cuda.ops`. All dtypes work, float64 included; sums over
+16-bit values are computed in float32. The losses are differentiable by autograd.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def _wide(x: Tensor) -> Tensor:
+    """At least float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def extract_patches(features: Tensor, size: int, stride: int = 1) -> Tensor:
+    """`[B, C, H, W]` -> `[B, N, C * size * size]`."""
+    return F.unfold(features, size, stride=stride).transpose(1, 2)
+
+
+def match_patches(
+    query: Tensor, key: Tensor, query_mask: Tensor, key_mask: Tensor, size: int = 3, precision: str = "auto"
+) -> tuple[Tensor, Tensor]:
+    """The full correlation matrix by one matrix product of unfolded patches, and its arg-max.
+
+    The product has the inputs' own dtype, as the operator's speed is compared with this function's.
+    """
+    if precision != "auto":
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+        query, key = query.to(dtype), key.to(dtype)
+    selected = key_mask.flatten().nonzero()[:, 0]
+    queries = extract_patches(query[None], size)[0][query_mask.flatten()]
+    keys = extract_patches(key[None], size)[0][selected]
+    correlation = _wide(queries @ keys.T) * _inverse_norm(keys)
+    best = correlation.argmax(1)
+    score = correlation.gather(1, best[:, None])[:, 0] * _inverse_norm(queries)
+    return selected[best], score
+
+
+def _inverse_norm(patches: Tensor) -> Tensor:
+    """1 / norm of each row, 0 where the norm is 0."""
+    norm = torch.linalg.vector_norm(_wide(patches), dim=1)
+    return torch.where(norm == 0, 0, 1 / norm)
+
+
+def vote_patches(
+    key: Tensor, position: Tensor, index: Tensor, size: int, height: int, width: int
+) -> tuple[Tensor, Tensor]:
+    """Sums the matched patches and their number with `fold`, and divides."""
+    patches = extract_patches(_wide(key)[None], size)[0]
+    placed = patches.new_zeros((height - size + 1) * (width - size + 1), patches.shape[1])
+    placed[position] = patches[index]
+    taken = patches.new_zeros(placed.shape[0], size * size)
+    taken[position] = 1
+    total = F.fold(placed.T[None], (height, width), size)[0]
+    count = F.fold(taken.T[None], (height, width), size)[0, 0]
+    return (total / count.clamp_min(1)).to(key.dtype), count.float()
+
+
+def texture_loss(features: Tensor, target: Tensor, count: Tensor) -> Tensor:
+    """`sum_p count[p] * |features[:, p] - target[:, p]|^2`."""
+    return ((_wide(features) - _wide(target)).square().sum(0) * count).sum()
+
+
+def total_variation(x: Tensor, mask: Tensor) -> Tensor:
+    """Squared differences of adjacent pixels of which at least one is in the mask, summed."""
+    x = _wide(x)
+    right = (x[:, :, 1:] - x[:, :, :-1]).square().sum(0)[mask[:, 1:] | mask[:, :-1]]
+    below = (x[:, 1:] - x[:, :-1]).square().sum(0)[mask[1:] | mask[:-1]]
+    return right.sum() + below.sum()

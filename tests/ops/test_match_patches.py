@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from neuralpatch_cuda import ops
+from neuralpatch_cuda.ops import reference
+
+CASES = [  # channels, query height and width, key height and width, size
+    (256, 20, 21, 24, 30, 3),
+    (64, 12, 9, 33, 40, 3),
+    (7, 9, 11, 8, 13, 3),
+    (3, 5, 230, 6, 300, 3),  # rows longer than a block
+    (5, 70, 4, 81, 5, 3),  # more rows than a strip
+    (4, 3, 3, 3, 3, 3),  # one position
+    (1, 1, 1, 1, 1, 1),
+    (9, 6, 7, 9, 8, 1),
+    (6, 9, 8, 11, 10, 2),
+    (6, 14, 13, 15, 16, 5),
+    (2, 45, 44, 50, 150, 41),  # a halo of more than a vector
+]
+
+
+def random_mask(height: int, width: int, size: int, share: float, device: torch.device) -> Tensor:
+    mask = torch.rand(height - size + 1, width - size + 1) < share
+    mask[torch.randint(mask.shape[0], ()), torch.randint(mask.shape[1], ())] = True
+    return mask.to(device)
+
+
+def correlation(query: Tensor, key: Tensor, query_mask: Tensor, size: int) -> Tensor:
+    """Normalised cross-correlation of the selected queries with every key position, in float64."""
+    queries = reference.extract_patches(query.double()[None], size)[0][query_mask.flatten()]
+    keys = reference.extract_patches(key.double()[None], size)[0]
+    norms = queries.norm(dim=1, keepdim=True) * keys.norm(dim=1)
+    return torch.where(norms == 0, 0, queries @ keys.T / norms)
+
+
+def check(query: Tensor, key: Tensor, query_mask: Tensor, key_mask: Tensor, size: int, **options: str) -> None:
+    index, score = ops.match_patches(query, key, query_mask, key_mask, size, **options)
+    assert index.dtype == torch.int64
+    assert score.dtype == torch.float32
+    assert index.shape == score.shape == (int(query_mask.sum()),)
+    assert bool(key_mask.flatten()[index].all())
+    if options.get("precision") == "bf16":
+        query, key = query.bfloat16(), key.bfloat16()
+    exact = correlation(query, key, query_mask, size)
+    best = exact.masked_fill(~key_mask.flatten(), -2).amax(1)
+    achieved = exact.gather(1, index[:, None])[:, 0]
+    # The operator accumulates in float32 whatever the inputs, so it is held to torch's error in float32.
+    torch_index, torch_score = reference.match_patches(query.float(), key.float(), query_mask, key_mask, size)
+    torch_error = (torch_score - exact.gather(1, torch_index[:, None])[:, 0]).abs().max()
+    tolerance = 4 * torch_error + 2e-7
+    assert (score - achieved).abs().max() <= tolerance
+    # An inexact score may only ever prefer a key that is as good as the best within that error.
+    assert (best - achieved).max() <= 2 * tolerance
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_matches_reference(case, dtype, make_map, device):
+    channels, query_height, query_width, key_height, key_width, size = case
+    query = make_map(channels, query_height, query_width, dtype)
+    key = make_map(channels, key_height, key_width, dtype)
+    query_mask = random_mask(query_height, query_width, size, 0.4, device)
+    key_mask = random_mask(key_height, key_width, size, 0.6, device)
+    check(query, key, query_mask, key_mask, size)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_precision(precision, dtype, device):
+    query, key = torch.randn(33, 9, 10).to(device, dtype), torch.randn(33, 11, 12).to(device, dtype)
+    masks = random_mask(9, 10, 3, 0.5, device), random_mask(11, 12, 3, 0.5, device)
+    check(query, key, *masks, 3, precision=precision)
+
+
+def test_hole_and_surroundings(device):
+    """As in inpainting: queries inside a hole, keys around it, in one map."""
+    features = torch.randn(24, 40, 56, device=device)
+    hole = torch.zeros(38, 54, dtype=torch.bool, device=device)
+    hole[10:28, 15:40] = True
+    rim = torch.zeros_like(hole)
+    rim[8:30, 13:42] = True
+    check(features, features, hole, ~rim, 3)
+
+
+def test_finds_copies(device):
+    """Every patch is found where it was copied from, with a score of 1."""
+    key = torch.randn(16, 30, 40, device=device)
+    query = key[:, 5:20, 8:30]
+    index, score = ops.match_patches(
+        query,
+        key,
+        torch.ones(13, 20, dtype=torch.bool, device=device),
+        torch.ones(28, 38, dtype=torch.bool, device=device),
+    )
+    rows, columns = torch.meshgrid(torch.arange(5, 18), torch.arange(8, 28), indexing="ij")
+    assert torch.equal(index.cpu(), (rows * 38 + columns).flatten())
+    torch.testing.assert_close(score, torch.ones_like(score), rtol=0, atol=1e-6)
+
+
+def test_ties_go_to_the_lowest_index(dtype, device):
+    tile = torch.randn(8, 7, 5).to(device, dtype)
+    key = tile.repeat(1, 6, 40)  # rows longer than a block, and every patch many times
+    key_mask = torch.ones(40, 198, dtype=torch.bool, device=device)
+    key_mask[:3] = False
+    query = key[:, :12, :12]
+    index, _ = ops.match_patches(query, key, torch.ones(10, 10, dtype=torch.bool, device=device), key_mask)
+    rows, columns = torch.meshgrid(torch.arange(10), torch.arange(10), indexing="ij")
+    rows, columns = rows % 7, columns % 5
+    rows = torch.where(rows < 3, rows + 7, rows)
+    assert torch.equal(index.cpu(), (rows * 198 + columns).flatten())
+
+
+def test_constant_maps_tie_everywhere(device):
+    query, key = torch.ones(4, 9, 9, device=device), torch.ones(4, 20, 150, device=device)
+    key_mask = torch.ones(18, 148, dtype=torch.bool, device=device)
+    key_mask[0, :5] = False
+    index, score = ops.match_patches(query, key, torch.ones(7, 7, dtype=torch.bool, device=device), key_mask)
+    assert index.unique().tolist() == [5]
+    torch.testing.assert_close(score, torch.ones_like(score))
+
+
+def test_zero_norms_score_zero(device):
+    query, key = torch.randn(4, 8, 8, device=device), torch.zeros(4, 9, 9, device=device)
+    query[:, :, :4] = 0
+    masks = [torch.ones(n, n, dtype=torch.bool, device=device) for n in (6, 7)]
+    masks[1][0, 0] = False
+    index, score = ops.match_patches(query, key, *masks)
+    assert index.unique().tolist() == [1]
+    assert not score.any()
+    # A zero patch is better than a dissimilar one, and worse than a similar one.
+    key[:, 6:, 6:] = -query[:, 2:5, 5:]
+    index, score = ops.match_patches(query, key, *masks)
+    assert (score >= 0).all()
+    key = torch.randn(4, 9, 9, device=device)
+    index, score = ops.match_patches(query, key, *masks)
+    zero = torch.zeros(6, 6, dtype=torch.bool)
+    zero[:, :2] = True
+    assert not score.cpu()[zero.flatten()].any()
+    assert index.cpu()[zero.flatten()].unique().tolist() == [1]
+
+
+def test_nan_never_wins(device):
+    query, key = torch.randn(4, 8, 8, device=device), torch.randn(4, 9, 9, device=device)
+    key[:, 4, 4] = torch.nan
+    masks = [torch.ones(n, n, dtype=torch.bool, device=device) for n in (6, 7)]
+    index, score = ops.match_patches(query, key, *masks)
+    assert not score.isnan().any()
+    without = masks[1].clone()
+    without[2:5, 2:5] = False
+    expected_index, expected_score = ops.match_patches(query, key.nan_to_num(), masks[0], without)
+    assert torch.equal(index, expected_index)
+    assert torch.equal(score, expected_score)
+
+
+def test_no_queries(device):
+    empty = torch.zeros(4, 4, dtype=torch.bool, device=device)
+    features = torch.randn(3, 6, 6, device=device)
+    for key_mask in (empty, ~empty):
+        index, score = ops.match_patches(features, features, empty, key_mask)
+        assert index.shape == score.shape == (0,)
+
+
+def test_no_keys(device):
+    empty = torch.zeros(4, 4, dtype=torch.bool, device=device)
+    features = torch.randn(3, 6, 6, device=device)
+    with pytest.raises(ValueError, match="key_mask selects no patch"):
+        ops.match_patches(features, features, ~empty, empty)
+
+
+def test_same_bytes_for_any_threads(dtype, threads):
+    query, key = torch.randn(32, 40, 130).to(dtype), torch.randn(32, 60, 200).to(dtype)
+    masks = [random_mask(*m.shape[1:], 3, 0.7, torch.device("cpu")) for m in (query, key)]
+    results = []
+    for count in (1, 2, 3, 2):
+        threads(count)
+        results.append(ops.match_patches(query, key, *masks))
+    for index, score in results[1:]:
+        assert torch.equal(index, results[0][0])
+        assert torch.equal(score, results[0][1])
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+def test_every_instruction_set(isa, tmp_path):
+    script = """
+import sys, torch
+from neuralpatch_cuda import ops
+from neuralpatch_cuda.ops import reference
+torch.manual_seed(0)
+query, key = torch.randn(19, 13, 17), torch.randn(19, 15, 140)
+masks = torch.rand(11, 15) < 0.5, torch.rand(13, 138) < 0.7
+index, score = ops.match_patches(query, key, *masks)
+expected, _ = reference.match_patches(query.double(), key.double(), *masks)
+assert torch.equal(index, expected)
+features, target, count = torch.randn(2, 19, 5, 7).unbind() + (torch.rand(5, 7),)
+torch.testing.assert_close(
+    ops.texture_loss(features, target, count), reference.texture_loss(features, target, count)
+)
+x, mask = torch.randn(3, 9, 21), torch.rand(9, 21) < 0.5
+torch.testing.assert_close(ops.total_variation(x, mask), reference.total_variation(x, mask))
+print(ops.build_info()["cpu_isa"])
+"""
+    environment = {**os.environ, "NEURALPATCH_CPU_ISA": isa}
+    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    if run.stdout.strip() != isa:
+        pytest.skip(f"this machine has no {isa}")
+
+
+def test_opcheck(device):
+    query, key = torch.randn(4, 6, 7, device=device), torch.randn(4, 8, 9, device=device)
+    masks = random_mask(6, 7, 3, 0.5, device), random_mask(8, 9, 3, 0.5, device)
+    torch.library.opcheck(torch.ops.neuralpatch.match_patches.default, (query, key, *masks, 3, "auto"))
+
+
+def test_wrong_arguments(device):
+    features = torch.randn(3, 6, 6, device=device)
+    mask = torch.ones(4, 4, dtype=torch.bool, device=device)
+    with pytest.raises(ValueError, match="channels"):
+        ops.match_patches(features, features[:2], mask, mask)
+    with pytest.raises(ValueError, match=r"query_mask must be \[4, 4\]"):
+        ops.match_patches(features, features, mask[1:], mask)
+    with pytest.raises(ValueError, match="key_mask"):
+        ops.match_patches(features, features, mask, mask[:, 1:])
+    with pytest.raises(ValueError, match="do not fit"):
+        ops.match_patches(features, features, mask, mask, size=7)
+    with pytest.raises(ValueError, match="size"):
+        ops.match_patches(features, features, mask, mask, size=0)
+    with pytest.raises(ValueError, match="precision"):
+        ops.match_patches(features, features, mask, mask, precision="fp64")
+    with pytest.raises(ValueError, match="3 dimensions"):
+        ops.match_patches(features[None], features, mask, mask)
+    with pytest.raises(TypeError, match="float64"):
+        ops.match_patches(features.double(), features.double(), mask, mask)
+    with pytest.raises(TypeError, match="key must be float32"):
+        ops.match_patches(features, features.half(), mask, mask)
+    with pytest.raises(TypeError, match="query_mask must be bool"):
+        ops.match_patches(features, features, mask.float(), mask)
+    with pytest.raises(TypeError, match="must be a tensor"):
+        ops.match_patches(features, features, mask, None)
