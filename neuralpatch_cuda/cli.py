@@ -189,6 +189,9 @@ def train(
             show_default=False,
         ),
     ],
+    samples: Annotated[int, typer.Option(min=1, help="Photographs seen in all, repeats included.")] = 160_000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Photographs per step.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, crops and holes.")] = 0,
 ) -> None:
     """Train a content network on photographs of your own."""
     import logging
@@ -201,6 +204,7 @@ def train(
             raise FileNotFoundError(f"There is no file or folder {path}.")
     _make_folder(out)
     try:
+        from neuralpatch_cuda.training.train import TrainConfig
         from neuralpatch_cuda.training.train import train as run
     except ModuleNotFoundError as error:
         if error.name != "accelerate":
@@ -210,7 +214,7 @@ def train(
         ) from None
     console = Console(stderr=True)
     logging.basicConfig(level="INFO", format="%(message)s", handlers=[RichHandler(console=console, show_path=False)])
-    print(run(data, validation, out))
+    print(run(data, validation, out, TrainConfig(samples=samples, batch_size=batch_size, seed=seed)))
 
 
 @app.command()

@@ -349,6 +349,7 @@ def test_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
 
     monkeypatch.setattr(train, "train", fake_train)
     Path("b").mkdir()
-    assert cli.main(["train", "--data", ".", "--data", "b", "--validation", "b", "--out", "run"]) == 0
-    assert calls == [([Path("."), Path("b")], [Path("b")], Path("run"))]
+    arguments = "train --data . --data b --validation b --out run --samples 640 --seed 7"
+    assert cli.main(arguments.split()) == 0
+    assert calls == [([Path("."), Path("b")], [Path("b")], Path("run"), train.TrainConfig(samples=640, seed=7))]
     assert capsys.readouterr().out == "run/content.safetensors\n"

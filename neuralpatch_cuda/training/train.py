@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class TrainConfig:
     """Everything that decides the outcome of a training run, besides the data."""
 
-    samples: int = 200_000
+    samples: int = 160_000
     """Photographs seen in all, repeats included."""
     batch_size: int = 32
     """Photographs per step and process."""
