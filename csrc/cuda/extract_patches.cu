@@ -1,0 +1,111 @@
+// Dense patches, and the adjoint: a gather, so that no two threads add to one element.
+#include "core/geometry.h"
+#include "cuda/launch.h"
+
+namespace neuralpatch::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int64_t kMaxBlocks = 1 << 20;
+constexpr int64_t kMaxPatchElements = 1 << 30;  // counted in 32 bits
+
+// A warp takes a patch, and each of its lanes kPack consecutive elements at a time. `Bits` is an integer as
+// wide as an element: there is no arithmetic.
+template <typename Bits, int kPack>
+__global__ void __launch_bounds__(kThreads)
+    extract_kernel(const Bits* features, Bits* patches, int64_t count, int64_t patches_per_map,
+                   int64_t columns, int patch_elements, int size, int stride, int64_t batch_stride,
+                   int64_t channel_stride, int64_t row_stride, int64_t column_stride) {
+  constexpr int kWarps = kThreads / kWarp;
+  for (int64_t patch = int64_t(blockIdx.x) * kWarps + threadIdx.x / kWarp; patch < count;
+       patch += int64_t(gridDim.x) * kWarps) {
+    const int64_t batch = patch / patches_per_map, number = patch - batch * patches_per_map;
+    const int64_t row = number / columns, column = number - row * columns;
+    const Bits* corner =
+        features + batch * batch_stride + row * stride * row_stride + column * stride * column_stride;
+    for (int i = threadIdx.x % kWarp * kPack; i < patch_elements; i += kWarp * kPack) {
+      int channel = i / (size * size);
+      int dy = i / size % size;
+      int dx = i % size;
+      Pack<Bits, kPack> pack;
+#pragma unroll
+      for (int k = 0; k < kPack; ++k) {
+        pack.x[k] = corner[channel * channel_stride + dy * row_stride + dx * column_stride];
+        if (++dx == size) {
+          dx = 0;
+          if (++dy == size) {
+            dy = 0;
+            ++channel;
+          }
+        }
+      }
+      *reinterpret_cast<Pack<Bits, kPack>*>(patches + patch * patch_elements + i) = pack;
+    }
+  }
+}
+
+// A thread adds up one element's gradient, over the patches that contain it, in row-major order.
+template <typename T>
+__global__ void __launch_bounds__(kThreads)
+    extract_backward_kernel(const T* grad_patches, T* grad_features, int64_t elements, int64_t channels,
+                            int64_t height, int64_t width, int size, int stride, int64_t rows,
+                            int64_t columns) {
+  for (int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x; i < elements;
+       i += int64_t(gridDim.x) * kThreads) {
+    const int64_t line = i / width, plane = line / height;
+    const int64_t x = i - line * width, y = line - plane * height;
+    const int64_t batch = plane / channels, channel = plane - batch * channels;
+    const int64_t first_row = first_patch_containing(y, size, stride), last_row = min(y / stride, rows - 1);
+    const int64_t first_column = first_patch_containing(x, size, stride);
+    const int64_t last_column = min(x / stride, columns - 1);
+    float sum = 0;
+    for (int64_t row = first_row; row <= last_row; ++row) {
+      for (int64_t column = first_column; column <= last_column; ++column) {
+        const int64_t patch = (batch * rows + row) * columns + column;
+        const int64_t dy = y - row * stride, dx = x - column * stride;
+        sum += to_float(grad_patches[((patch * channels + channel) * size + dy) * size + dx]);
+      }
+    }
+    grad_features[i] = from_float<T>(sum);
+  }
+}
+
+template <typename Bits, int kPack>
+const char* launch_extract(const ExtractPatchesArgs& args, void* stream) {
+  const int64_t patch_elements = args.channels * args.size * args.size;
+  if (patch_elements > kMaxPatchElements) return "extract_patches: a patch has too many elements";
+  const int64_t count = args.batch * args.rows * args.columns;
+  const unsigned blocks = blocks_for(count, kThreads / kWarp, kMaxBlocks);
+  extract_kernel<Bits, kPack><<<blocks, kThreads, 0, as_stream(stream)>>>(
+      static_cast<const Bits*>(args.features), static_cast<Bits*>(args.patches), count,
+      args.rows * args.columns, args.columns, int(patch_elements), args.size, args.stride, args.batch_stride,
+      args.channel_stride, args.row_stride, args.column_stride);
+  return launch_error();
+}
+
+}  // namespace
+
+const char* extract_patches(const ExtractPatchesArgs& args, void* stream) {
+  if (args.batch == 0 || args.rows == 0 || args.columns == 0 || args.channels == 0) return nullptr;
+  const int64_t bytes = element_size(args.dtype);
+  const bool vectorised = args.channels * args.size * args.size * bytes % 16 == 0 && aligned_16(args.patches);
+  if (bytes == 4) {
+    return vectorised ? launch_extract<uint32_t, 4>(args, stream) : launch_extract<uint32_t, 1>(args, stream);
+  }
+  return vectorised ? launch_extract<uint16_t, 8>(args, stream) : launch_extract<uint16_t, 1>(args, stream);
+}
+
+const char* extract_patches_backward(const ExtractPatchesBackwardArgs& args, void* stream) {
+  const int64_t elements = args.batch * args.channels * args.height * args.width;
+  if (elements == 0) return nullptr;
+  return with_element_type(args.dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    const unsigned blocks = blocks_for(elements, kThreads, kMaxBlocks);
+    extract_backward_kernel<T><<<blocks, kThreads, 0, as_stream(stream)>>>(
+        static_cast<const T*>(args.grad_patches), static_cast<T*>(args.grad_features), elements,
+        args.channels, args.height, args.width, args.size, args.stride, args.rows, args.columns);
+    return launch_error();
+  });
+}
+
+}  // namespace neuralpatch::cuda

@@ -1,0 +1,100 @@
+// Averages the matched patches where they overlap: a scatter of the matches' numbers, then a gather of their
+// pixels.
+#include <algorithm>
+
+#include "core/geometry.h"
+#include "cuda/launch.h"
+
+namespace neuralpatch::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int64_t kMaxBlocks = 1 << 20;
+constexpr int64_t kMaxExtent = 1 << 30;  // rows, columns and channels are counted in 32 bits
+
+// source[position] = the corner pixel of the key patch placed there. Positions are distinct: no two threads
+// meet.
+__global__ void __launch_bounds__(kThreads)
+    scatter_kernel(const int64_t* position, const int64_t* index, int64_t matches, int64_t key_columns,
+                   int64_t key_width, int64_t* source) {
+  for (int64_t m = int64_t(blockIdx.x) * kThreads + threadIdx.x; m < matches;
+       m += int64_t(gridDim.x) * kThreads) {
+    source[position[m]] = corner_pixel(index[m], key_columns, key_width);
+  }
+}
+
+// `lanes` threads take a target pixel, kPack channels at a time, and add the patches that cover it in
+// row-major order.
+template <typename T, int kPack>
+__global__ void __launch_bounds__(kThreads, 3)
+    gather_kernel(const T* key, const int64_t* source, int key_width, int channels, int height, int width,
+                  int size, int lanes, T* target, float* count) {
+  const int pixels_per_block = kThreads / lanes;
+  const int last_patch_row = height - size, last_patch_column = width - size;  // negative where no patch fits
+  for (int y = blockIdx.y; y < height; y += gridDim.y) {
+    for (int64_t x = int64_t(blockIdx.x) * pixels_per_block + threadIdx.x / lanes; x < width;
+         x += gridDim.x * pixels_per_block) {
+      const int64_t pixel = int64_t(y) * width + x;
+      for (int c = threadIdx.x % lanes * kPack; c < channels; c += lanes * kPack) {
+        float sum[kPack] = {};
+        int patches = 0;
+        for (int row = max(y - size + 1, 0); row <= min(y, last_patch_row); ++row) {
+          const int64_t* sources = source + int64_t(row) * (last_patch_column + 1);
+          for (int column = max(int(x) - size + 1, 0); column <= min(int(x), last_patch_column); ++column) {
+            const int64_t corner = sources[column];
+            if (corner < 0) continue;
+            ++patches;
+            const int64_t key_pixel = corner + int64_t(y - row) * key_width + (int(x) - column);
+            float value[kPack];
+            load_floats<kPack>(key + key_pixel * channels + c, value);
+#pragma unroll
+            for (int i = 0; i < kPack; ++i) sum[i] += value[i];
+          }
+        }
+        if (c == 0) count[pixel] = static_cast<float>(patches);
+        const float share = 1.0f / static_cast<float>(max(patches, 1));
+#pragma unroll
+        for (int i = 0; i < kPack; ++i) sum[i] *= share;
+        store_floats<kPack>(target + pixel * channels + c, sum);
+      }
+    }
+  }
+}
+
+bool vectorised(const VotePatchesArgs& args) {
+  return args.channels * element_size(args.dtype) % 16 == 0 && aligned_16(args.key) &&
+         aligned_16(args.target);
+}
+
+}  // namespace
+
+const char* vote_patches(const VotePatchesArgs& args, void* stream) {
+  if (args.channels == 0 || args.height == 0 || args.width == 0) return nullptr;
+  if (std::max({args.channels, args.height, args.width, args.key_width}) > kMaxExtent) {
+    return "vote_patches: a feature map is too wide or has too many channels";
+  }
+  const int64_t positions = positions_along(args.height, args.size) * positions_along(args.width, args.size);
+  if (positions > 0) {
+    const cudaError_t error =
+        cudaMemsetAsync(args.source, 0xff, positions * sizeof(int64_t), as_stream(stream));  // -1 everywhere
+    if (error != cudaSuccess) return error_text(error);
+  }
+  if (args.matches > 0) {
+    scatter_kernel<<<blocks_for(args.matches, kThreads, kMaxBlocks), kThreads, 0, as_stream(stream)>>>(
+        args.position, args.index, args.matches, positions_along(args.key_width, args.size), args.key_width,
+        args.source);
+  }
+  return with_pack(args.dtype, vectorised(args), [&](auto type, auto pack) {
+    using T = typename decltype(type)::type;
+    constexpr int kPack = decltype(pack)::value;
+    const int lanes = lanes_per_pixel(args.channels / kPack);
+    const dim3 blocks(blocks_for(args.width, kThreads / lanes, kMaxBlocks),
+                      blocks_for(args.height, 1, 65535));
+    gather_kernel<T, kPack><<<blocks, kThreads, 0, as_stream(stream)>>>(
+        static_cast<const T*>(args.key), args.source, int(args.key_width), int(args.channels),
+        int(args.height), int(args.width), args.size, lanes, static_cast<T*>(args.target), args.count);
+    return launch_error();
+  });
+}
+
+}  // namespace neuralpatch::cuda

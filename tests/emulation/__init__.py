@@ -1,0 +1,1 @@
+"""The CUDA kernels, emulated on the CPU."""

@@ -1,0 +1,346 @@
+"""Every CUDA kernel, emulated, against its definition in float64, in several thread orders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from . import reference as ref
+
+# Order of the threads (forward, reverse, shuffled) and what fresh memory holds: NaNs, or large numbers, because a
+# comparison may pass over a NaN that it should never have met.
+CONDITIONS = ((0, 0xFF), (-1, 0x4B), (7, 0xFF))
+
+
+def in_all_orders(emulation: ModuleType, call: Callable[[], Any]) -> list[np.ndarray]:
+    """The results of `call`, after checking that not a bit depends on thread order and stale memory."""
+    results = []
+    for order, fresh_byte in CONDITIONS:
+        emulation.set_thread_order(order)
+        emulation.set_fresh_byte(fresh_byte)
+        result = call()
+        results.append([np.asarray(part) for part in (result if isinstance(result, tuple) else (result,))])
+    for other in results[1:]:
+        for first, second in zip(results[0], other, strict=True):
+            assert first.tobytes() == second.tobytes(), "the result depends on thread order or stale memory"
+    return results[0]
+
+
+def random(seed: int, *shape: int) -> ref.Doubles:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def assert_rounded(actual: ref.Array, expected: ref.Doubles, dtype: str, scale: float = 1.0) -> None:
+    """Equal up to one rounding to `dtype`, and float32 arithmetic on numbers of the size of `scale`."""
+    tolerance = 2 * ref.UNIT_ROUNDOFF[dtype] * np.abs(expected) + 2e-6 * scale + 1e-7
+    assert actual.shape == expected.shape
+    assert np.all(np.abs(ref.decode(actual) - expected) <= tolerance)
+
+
+# -- extract_patches ---------------------------------------------------------------------------------------
+
+EXTRACT_SHAPES = [  # batch, channels, height, width, size, stride
+    (1, 1, 1, 1, 1, 1),
+    (2, 3, 7, 9, 3, 1),
+    (1, 16, 6, 5, 3, 2),
+    (1, 5, 11, 4, 4, 3),
+    (2, 8, 5, 5, 5, 1),
+    (1, 2, 7, 7, 2, 5),
+]
+
+
+@pytest.mark.parametrize("dtype", ref.DTYPES)
+@pytest.mark.parametrize("shape", EXTRACT_SHAPES)
+def test_extract_patches(emulation: ModuleType, shape: tuple[int, ...], dtype: str) -> None:
+    *dims, size, stride = shape
+    features = ref.encode(random(1, *dims), dtype)
+    (patches,) = in_all_orders(emulation, lambda: emulation.extract_patches(features, size, stride))
+    np.testing.assert_array_equal(patches, ref.extract_patches(features, size, stride))
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "sliced", "flipped", "broadcast"])
+def test_extract_patches_strides(emulation: ModuleType, layout: str) -> None:
+    features = random(2, 2, 4, 9, 8).astype(np.float32)
+    if layout == "channels_last":
+        features = np.ascontiguousarray(features.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    elif layout == "sliced":
+        features = features[:, ::2, 1:8, 2:]
+    elif layout == "flipped":
+        features = features[:, ::-1, :, ::-1]
+    else:
+        features = np.broadcast_to(features[:, :1], features.shape)
+    (patches,) = in_all_orders(emulation, lambda: emulation.extract_patches(features, 3, 1))
+    np.testing.assert_array_equal(patches, ref.extract_patches(features, 3, 1))
+
+
+@pytest.mark.parametrize("dims", [(0, 3, 5, 5), (1, 0, 5, 5), (1, 3, 2, 5), (1, 3, 5, 0)])
+def test_extract_patches_empty(emulation: ModuleType, dims: tuple[int, ...]) -> None:
+    features = np.zeros(dims, np.float32)
+    patches = emulation.extract_patches(features, 3, 1)
+    assert patches.shape == ref.extract_patches(features, 3, 1).shape
+    assert patches.size == 0
+
+
+@pytest.mark.parametrize("dtype", ref.DTYPES)
+@pytest.mark.parametrize("shape", EXTRACT_SHAPES)
+def test_extract_patches_backward(emulation: ModuleType, shape: tuple[int, ...], dtype: str) -> None:
+    batch, channels, height, width, size, stride = shape
+    count = ref.positions(height, size, stride) * ref.positions(width, size, stride)
+    grad = ref.encode(random(3, batch, count, channels * size * size), dtype)
+    (actual,) = in_all_orders(
+        emulation, lambda: emulation.extract_patches_backward(grad, channels, height, width, size, stride)
+    )
+    expected = ref.extract_patches_backward(ref.decode(grad), channels, height, width, size, stride)
+    assert_rounded(actual, expected, dtype)
+
+
+def test_extract_patches_backward_without_patches(emulation: ModuleType) -> None:
+    grad = np.zeros((1, 0, 27), np.float32)
+    np.testing.assert_array_equal(emulation.extract_patches_backward(grad, 3, 2, 5, 3, 1), np.zeros((1, 3, 2, 5)))
+
+
+# -- match_patches -----------------------------------------------------------------------------------------
+
+
+def check_match(
+    emulation: ModuleType,
+    query: ref.Array,
+    key: ref.Array,
+    position: ref.Array,
+    key_mask: ref.Array,
+    size: int,
+    offset: int = 0,
+) -> tuple[ref.Array, ref.Array]:
+    """Checks the scores, and that the indices have them; returns (index, score)."""
+    index, score = in_all_orders(
+        emulation, lambda: emulation.match_patches(query, key, position, key_mask, size, offset)
+    )
+    table = ref.correlations(ref.decode(query), ref.decode(key), size)[position]
+    table[:, ~key_mask] = -np.inf
+    tolerance = 4e-6
+    assert np.all((index >= 0) & (index < key_mask.size))
+    assert np.all(key_mask[index]), "a key that is not selected was matched"
+    np.testing.assert_allclose(score, table.max(axis=1), rtol=0, atol=tolerance)
+    np.testing.assert_allclose(table[np.arange(len(position)), index], table.max(axis=1), rtol=0, atol=tolerance)
+    return index, score
+
+
+def select(seed: int, count: int, share: float) -> ref.Array:
+    """A random mask with at least one entry set."""
+    generator = np.random.default_rng(seed)
+    mask = generator.random(count) < share
+    mask[generator.integers(count)] = True
+    return mask
+
+
+# query height and width, key height and width, size, channels, share of queries, share of keys
+MATCH_SHAPES = [
+    (1, 1, 1, 1, 1, 1, 1.0, 1.0),
+    (3, 3, 3, 3, 3, 16, 1.0, 1.0),
+    (3, 3, 9, 14, 3, 32, 1.0, 0.5),
+    (12, 17, 13, 11, 3, 48, 1.0, 1.0),
+    (25, 9, 10, 30, 3, 16, 0.3, 0.7),
+    (5, 80, 6, 70, 3, 16, 1.0, 0.2),
+    (20, 6, 7, 150, 3, 16, 0.05, 1.0),
+    (9, 10, 11, 12, 3, 20, 0.8, 0.8),
+    (9, 10, 11, 12, 2, 5, 0.8, 0.8),
+    (9, 13, 11, 12, 4, 3, 0.8, 0.8),
+    (10, 9, 12, 9, 5, 7, 0.8, 0.8),
+    (10, 9, 9, 9, 6, 4, 0.8, 0.8),
+    (12, 8, 9, 13, 7, 17, 0.8, 0.8),
+]
+
+
+@pytest.mark.parametrize("dtype", ref.DTYPES)
+@pytest.mark.parametrize("shape", MATCH_SHAPES)
+def test_match_patches(emulation: ModuleType, shape: tuple[Any, ...], dtype: str) -> None:
+    query_height, query_width, key_height, key_width, size, channels, query_share, key_share = shape
+    query = ref.encode(random(4, query_height, query_width, channels), dtype)
+    key = ref.encode(random(5, key_height, key_width, channels), dtype)
+    queries = ref.positions(query_height, size) * ref.positions(query_width, size)
+    keys = ref.positions(key_height, size) * ref.positions(key_width, size)
+    position = np.flatnonzero(select(6, queries, query_share))
+    check_match(emulation, query, key, position, select(7, keys, key_share), size)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("capability", [75, 80])
+def test_match_patches_hole(emulation: ModuleType, dtype: str, capability: int) -> None:
+    """A hole in the middle of one map, as in inpainting, by both variants."""
+    emulation.set_compute_capability(capability)
+    height, width, channels = 24, 26, 32
+    features = ref.encode(random(8, height, width, channels), dtype)
+    known = np.ones((height - 2, width - 2), bool)
+    known[6:16, 8:18] = False
+    hole = np.flatnonzero(~known)
+    check_match(emulation, features, features, hole, known.ravel(), 3)
+
+
+def test_match_patches_variants_agree(emulation: ModuleType) -> None:
+    """Products of small integers are exact, so the two variants must give the same bits."""
+    generator = np.random.default_rng(9)
+    query = generator.integers(-3, 4, (15, 16, 48)).astype(np.float16)
+    key = generator.integers(-3, 4, (14, 19, 48)).astype(np.float16)
+    position, mask = np.arange(13 * 14), select(10, 12 * 17, 0.5)
+    results = []
+    for capability in (75, 86):
+        emulation.set_compute_capability(capability)
+        results.append(emulation.match_patches(query, key, position, mask, 3))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    np.testing.assert_array_equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("channels", [3, 32])
+def test_match_patches_unaligned(emulation: ModuleType, channels: int) -> None:
+    query, key = (random(s, 6, 7, channels).astype(np.float16) for s in (11, 12))
+    check_match(emulation, query, key, np.arange(20), np.ones(20, bool), 3, offset=1)
+
+
+@pytest.mark.parametrize("capability", [75, 90])
+def test_match_patches_ties(emulation: ModuleType, capability: int) -> None:
+    """A periodic key map: every best match has equals; the first selected one must be given."""
+    emulation.set_compute_capability(capability)
+    key = np.tile(random(13, 4, 5, 16), (4, 6, 1)).astype(np.float16)
+    query = key[:6, :7]
+    columns = 30 - 2
+    mask = np.ones((14, columns), bool)
+    mask[0:2] = False
+    index, score = check_match(emulation, query, key, np.arange(20), mask.ravel(), 3)
+    rows, query_columns = np.divmod(np.arange(20), 5)
+    expected = np.where(rows < 2, rows + 4, rows) * columns + query_columns
+    np.testing.assert_array_equal(index, expected)
+    np.testing.assert_allclose(score, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("capability", [75, 90])
+def test_match_patches_zero_norms(emulation: ModuleType, capability: int) -> None:
+    emulation.set_compute_capability(capability)
+    query, key = np.zeros((5, 6, 16), np.float16), np.zeros((7, 8, 16), np.float16)
+    key[4:] = -1
+    query[:, 3:] = 1
+    mask = np.ones(30, bool)
+    mask[:3] = False
+    index, score = check_match(emulation, query, key, np.arange(12), mask, 3)
+    np.testing.assert_array_equal(index, 3)  # every score is 0 or negative: the first selected key, of norm 0
+    np.testing.assert_array_equal(score, 0)
+
+
+@pytest.mark.parametrize("capability", [75, 90])
+def test_match_patches_not_a_number(emulation: ModuleType, capability: int) -> None:
+    """Whatever the features hold, the index is one of a selected key."""
+    emulation.set_compute_capability(capability)
+    query, key = np.full((4, 4, 16), np.nan, np.float16), random(14, 5, 5, 16).astype(np.float16)
+    mask = np.arange(9) >= 4
+    index, score = emulation.match_patches(query, key, np.arange(4), mask, 3)
+    np.testing.assert_array_equal(index, 4)
+    assert np.all(np.isnan(score))
+
+
+def test_match_patches_without_queries(emulation: ModuleType) -> None:
+    query = np.zeros((4, 4, 16), np.float32)
+    index, score = emulation.match_patches(query, query, np.zeros(0, np.int64), np.ones(4, bool), 3)
+    assert index.shape == score.shape == (0,)
+
+
+def test_match_patches_rejects_large_patches(emulation: ModuleType) -> None:
+    query = np.zeros((9, 9, 4), np.float32)
+    with pytest.raises(RuntimeError, match="patch size must be 1 to 7"):
+        emulation.match_patches(query, query, np.arange(4), np.ones(4, bool), 8)
+
+
+# -- vote_patches ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ref.DTYPES)
+@pytest.mark.parametrize("channels", [1, 3, 16, 40])
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_vote_patches(emulation: ModuleType, size: int, channels: int, dtype: str) -> None:
+    height, width, key_height, key_width = 9, 11, 7, 8
+    key = ref.encode(random(15, key_height, key_width, channels), dtype)
+    position = np.random.default_rng(16).permutation((height - size + 1) * (width - size + 1))[:31]
+    index = np.random.default_rng(17).integers(0, (key_height - size + 1) * (key_width - size + 1), len(position))
+    target, count = in_all_orders(emulation, lambda: emulation.vote_patches(key, position, index, size, height, width))
+    expected, expected_count = ref.vote_patches(ref.decode(key), position, index, size, height, width)
+    np.testing.assert_array_equal(count, expected_count)
+    assert_rounded(target, expected, dtype)
+
+
+def test_vote_patches_unaligned(emulation: ModuleType) -> None:
+    key = random(18, 5, 6, 8).astype(np.float32)
+    position, index = np.arange(12), np.arange(12)[::-1].copy()
+    target, count = emulation.vote_patches(key, position, index, 3, 5, 6, offset=1)
+    expected, expected_count = ref.vote_patches(key, position, index, 3, 5, 6)
+    np.testing.assert_array_equal(count, expected_count)
+    assert_rounded(target, expected, "float32")
+
+
+@pytest.mark.parametrize("extent", [(4, 5), (2, 5), (1, 1)])
+def test_vote_patches_without_matches(emulation: ModuleType, extent: tuple[int, int]) -> None:
+    none = np.zeros(0, np.int64)
+    target, count = emulation.vote_patches(np.ones((5, 5, 4), np.float32), none, none, 3, *extent)
+    assert not target.any() and not count.any()
+
+
+# -- texture_loss ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ref.DTYPES)
+@pytest.mark.parametrize(("pixels", "channels"), [(1, 1), (7, 3), (33, 24), (130, 16), (5, 300), (2050, 8)])
+def test_texture_loss(emulation: ModuleType, pixels: int, channels: int, dtype: str) -> None:
+    features, target = (ref.encode(random(s, pixels, channels), dtype) for s in (19, 20))
+    count = np.random.default_rng(21).integers(0, 4, pixels).astype(np.float32)
+    loss, gradient = in_all_orders(emulation, lambda: emulation.texture_loss(features, target, count))
+    expected, slope = ref.texture_loss(ref.decode(features), ref.decode(target), count)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    assert_rounded(gradient, slope, dtype)
+
+
+def test_texture_loss_ignores_pixels_without_patches(emulation: ModuleType) -> None:
+    features, target = random(22, 6, 8).astype(np.float32), random(23, 6, 8).astype(np.float32)
+    count = np.array([1, 0, 2, 0, 0, 1], np.float32)
+    expected, slope = ref.texture_loss(features.astype(float), target.astype(float), count)
+    target[count == 0] = np.nan
+    loss, gradient = emulation.texture_loss(features, target, count, offset=1)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    assert_rounded(gradient, slope, "float32")
+
+
+@pytest.mark.parametrize(("pixels", "channels"), [(0, 4), (4, 0)])
+def test_texture_loss_empty(emulation: ModuleType, pixels: int, channels: int) -> None:
+    empty = np.zeros((pixels, channels), np.float32)
+    loss, gradient = emulation.texture_loss(empty, empty, np.zeros(pixels, np.float32))
+    assert loss == 0
+    assert gradient.size == 0
+
+
+# -- total_variation ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ref.DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 9), (2, 8, 1), (3, 13, 17), (1, 40, 33)])
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_total_variation(emulation: ModuleType, shape: tuple[int, int, int], share: float, dtype: str) -> None:
+    x = ref.encode(random(24, *shape), dtype)
+    mask = np.random.default_rng(25).random(shape[1:]) < share
+    loss, gradient = in_all_orders(emulation, lambda: emulation.total_variation(x, mask))
+    expected, slope = ref.total_variation(ref.decode(x), mask)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    assert_rounded(gradient, slope, dtype)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 3), (3, 0, 3), (3, 3, 0)])
+def test_total_variation_empty(emulation: ModuleType, shape: tuple[int, int, int]) -> None:
+    loss, gradient = emulation.total_variation(np.zeros(shape, np.float32), np.zeros(shape[1:], bool))
+    assert loss == 0
+    assert gradient.size == 0
+
+
+# -- device ------------------------------------------------------------------------------------------------
+
+
+def test_device_count(emulation: ModuleType) -> None:
+    assert emulation.device_count() == 1
