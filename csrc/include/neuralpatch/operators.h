@@ -4,8 +4,8 @@
 // (csrc/bindings) checks shapes and dtypes and allocates every buffer, outputs and workspace included.
 //
 // Layouts. "Pixel-major" is [height, width, channels], contiguous: the memory of a channels-last tensor.
-// A patch position is the top-left pixel of a size x size patch; positions are numbered row-major over the grid of
-// (height - size + 1) x (width - size + 1) positions.
+// A patch position is the top-left pixel of a size x size patch; positions are numbered row-major over the
+// grid of (height - size + 1) x (width - size + 1) positions.
 #pragma once
 
 #include <cstdint>
@@ -15,11 +15,13 @@ namespace neuralpatch {
 
 enum class DType { kFloat32, kBFloat16, kFloat16 };
 
-// Runs body(begin, end) over disjoint sub-ranges of [begin, end), of at least `grain` items each, on several threads.
+// Runs body(begin, end) over disjoint sub-ranges of [begin, end), of at least `grain` items each, on several
+// threads.
 using RangeBody = std::function<void(int64_t begin, int64_t end)>;
 using ParallelFor = std::function<void(int64_t begin, int64_t end, int64_t grain, const RangeBody& body)>;
 
-// patches[b, n, (c * size + dy) * size + dx] = features[b, c, y * stride + dy, x * stride + dx], n row-major over (y, x).
+// patches[b, n, (c * size + dy) * size + dx] = features[b, c, y * stride + dy, x * stride + dx], n row-major
+// over (y, x).
 struct ExtractPatchesArgs {
   const void* features;  // [batch, channels, height, width] with the strides below
   void* patches;         // [batch, rows * columns, channels * size * size], contiguous
@@ -75,27 +77,28 @@ struct VotePatchesArgs {
   int64_t* source;        // workspace, one per target position: the key position placed there, or -1
 };
 
-// loss = sum_p count[p] * |features[p] - target[p]|^2;  gradient[p] = 2 * count[p] * (features[p] - target[p]).
+// loss = sum_p count[p] * |features[p] - target[p]|^2;  gradient[p] = 2 * count[p] * (features[p] -
+// target[p]).
 struct TextureLossArgs {
   const void* features;  // pixel-major [pixels, channels]
   const void* target;    // the same shape and dtype
   const float* count;    // [pixels]
   DType dtype;
   int64_t channels, pixels;
-  float* loss;       // one value
-  void* gradient;    // as features
+  float* loss;        // one value
+  void* gradient;     // as features
   double* workspace;  // texture_loss_workspace(args) values: partial sums, added in a fixed order
 };
 
-// loss = sum over horizontally or vertically adjacent pixels of which at least one is in the mask, and over channels,
-// of the squared difference; gradient is its derivative.
+// loss = sum over horizontally or vertically adjacent pixels of which at least one is in the mask, and over
+// channels, of the squared difference; gradient is its derivative.
 struct TotalVariationArgs {
   const void* x;     // [channels, height, width], contiguous
   const bool* mask;  // [height, width]
   DType dtype;
   int64_t channels, height, width;
-  float* loss;       // one value
-  void* gradient;    // as x
+  float* loss;        // one value
+  void* gradient;     // as x
   double* workspace;  // total_variation_workspace(args) values: partial sums, added in a fixed order
 };
 

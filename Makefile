@@ -1,0 +1,44 @@
+# make demo   fill the hole of the example photograph; says where the result is
+# make test   run the whole test suite
+# make lint   format and type checks
+# make wheel  build the wheel into dist/ and audit its binary interface
+#
+# Everything happens in .venv, which the first call makes; later calls install again only when the build inputs change.
+
+PYTHON ?= python3
+# The PyTorch that everything is tested with; any from 2.10 on will do, e.g. make test TORCH="torch==2.10.0".
+TORCH ?= torch==2.13.0
+
+BIN := .venv/bin
+STAMP := .venv/installed
+BUILD_INPUTS := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
+
+.PHONY: demo test lint wheel clean
+
+demo: $(STAMP)
+	$(BIN)/python examples/demo.py
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $$(find csrc tests/emulation -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+
+wheel: $(STAMP)
+	rm -rf dist
+	$(BIN)/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+	$(BIN)/abi3audit --strict dist/*.whl
+	$(BIN)/torch-abi-audit --check both dist/*.whl
+
+$(STAMP): $(BUILD_INPUTS)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet "setuptools>=77" ninja $(TORCH)
+	$(BIN)/pip install --quiet --no-build-isolation --editable ".[dev]"
+	touch $(STAMP)
+
+clean:
+	rm -rf .venv build dist demo *.egg-info neuralpatch_cuda/*.so
