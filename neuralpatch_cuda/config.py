@@ -62,7 +62,7 @@ class InpaintConfig(BaseModel):
     content_weight: Annotated[
         Weight | Annotated[tuple[Weight, ...], Field(min_length=1)], BeforeValidator(_split_many)
     ] = _option(
-        1.0,
+        5.0,
         f"{NUMBER}, or one such number per scale",
         "Weight of the content term; higher stays closer to the result of the scale below. One value, or one "
         "per scale, coarsest first; the last one is repeated.",
