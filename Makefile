@@ -28,10 +28,11 @@ lint: $(STAMP)
 	$(BIN)/clang-format --dry-run -Werror $$(find csrc tests/emulation -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 
 wheel: $(STAMP)
-	rm -rf dist
+	rm -rf dist build/wheel
 	$(BIN)/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
 	$(BIN)/abi3audit --strict dist/*.whl
-	$(BIN)/torch-abi-audit --check both dist/*.whl
+	$(BIN)/python -m zipfile -e dist/*.whl build/wheel
+	$(BIN)/torch-abi-audit --check both build/wheel/neuralpatch_cuda/_C.abi3.so
 
 $(STAMP): $(BUILD_INPUTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -1,4 +1,7 @@
-"""One scale: minimise content + alpha * texture + beta * TV over the hole's pixels (equation 1 of the paper)."""
+"""One scale: minimise content + alpha * texture + beta * TV over the hole's pixels (equation 1 of the paper).
+
+A narrow rim of known pixels is optimised too, and put back at the end; see `RIM`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from neuralpatch_cuda import ops
@@ -42,8 +46,22 @@ class ScaleResult:
     seconds: float = 0.0
 
 
+RIM = 4
+"""Width in pixels of the band of known pixels that moves along with the hole, and is put back at the end.
+
+Where patches disagree with the photograph, only the pixels that may move can make up for it. Without a rim, those at the
+very edge of the hole would, and show as a coloured line around it.
+"""
+RIM_WEIGHT = 10.0
+"""Content weight of the rim relative to the hole's: it is known."""
+
 OnIteration = Callable[[int, int, float], bool]
 """Told the iteration, their number and the loss; False stops."""
+
+
+def with_rim(mask: Tensor) -> Tensor:
+    """A bool mask `[H, W]` grown by `RIM` pixels."""
+    return F.max_pool2d(mask[None].float(), 2 * RIM + 1, stride=1, padding=RIM)[0] > 0
 
 
 def synthesise(
@@ -69,22 +87,24 @@ def synthesise(
     if not texture.layers or settings.iterations == 0:
         return result
     rows, columns = texture.crop.slices
-    crop, hole = image[:, rows, columns], mask[rows, columns].expand(3, -1, -1)
-    reference = crop[hole]
+    crop, hole = image[:, rows, columns], mask[rows, columns]
+    free = with_rim(hole).expand(3, -1, -1)
+    reference = crop[free]
+    hold = torch.where(hole, 1.0, RIM_WEIGHT).expand(3, -1, -1)[free] * settings.content_weight
     x = reference
     minimiser: Minimiser = Adam() if settings.optimizer == "adam" else LBFGS()
 
     for iteration in range(settings.iterations):
         renew = iteration == 0 or (settings.rematch_every > 0 and iteration % settings.rematch_every == 0)
         x = x.detach().requires_grad_()
-        pixels = crop.masked_scatter(hole, x)
+        pixels = crop.masked_scatter(free, x)
         features = texture.features(pixels)
         if renew:
             result.scores.append(texture.match(features))
         loss = (
-            settings.content_weight * (x - reference).square().mean()
+            (hold * (x - reference).square()).mean()
             + settings.alpha * texture.loss(features)
-            + settings.beta * ops.total_variation(pixels, hole[0]) / x.numel()
+            + settings.beta * ops.total_variation(pixels, hole) / x.numel()
         )
         (gradient,) = torch.autograd.grad(loss, x)
         result.losses.append(loss.item())
@@ -93,6 +113,6 @@ def synthesise(
             break
 
     result.image = image.clone()
-    result.image[:, rows, columns] = crop.masked_scatter(hole, x)
+    result.image[:, rows, columns] = torch.where(hole, crop.masked_scatter(free, x), crop)
     result.seconds = time.perf_counter() - started
     return result

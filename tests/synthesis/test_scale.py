@@ -1,13 +1,19 @@
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from neuralpatch_cuda.networks.texture import TextureNetwork
 from neuralpatch_cuda.networks.weights import load_texture_network
+from neuralpatch_cuda.synthesis import scale
 from neuralpatch_cuda.synthesis.scale import ScaleSettings, synthesise
 
+PHOTO = Path(__file__).parents[2] / "examples" / "photo.jpg"
 SETTINGS = ScaleSettings(
     alpha=1, beta=0.01, content_weight=1, iterations=8, rematch_every=0, patch_size=3, optimizer="lbfgs"
 )
@@ -50,6 +56,27 @@ def test_known_pixels_are_untouched(network: TextureNetwork, stripes: tuple[Tens
     result = synthesise(network, start, mask, SETTINGS)
     assert torch.equal(result.image[:, ~mask], photo[:, ~mask])
     assert torch.equal(start, torch.where(mask, 0.5, photo)), "the input was changed"
+
+
+def test_the_edge_of_the_hole_carries_no_coloured_line(
+    network: TextureNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Image.open(PHOTO) as picture:
+        pixels = np.asarray(picture.convert("RGB").crop((1000, 330, 1160, 490)))
+    photo = torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 255
+    y, x = torch.meshgrid(torch.arange(160), torch.arange(160), indexing="ij")
+    distance = ((y - 79).square() + (x - 82).square()).sqrt()
+    mask, edge = distance < 30, (distance < 30) & (distance >= 29)
+    start = torch.where(mask, photo[:, ~mask].mean(1)[:, None, None], photo)
+
+    def line(rim: int) -> float:
+        """How far the edge is from the pixels on either side of it."""
+        monkeypatch.setattr(scale, "RIM", rim)
+        filled = synthesise(network, start, mask, replace(SETTINGS, iterations=30, rematch_every=10)).image
+        around = (F.avg_pool2d(filled, 3, 1, 1) * 9 - filled) / 8
+        return float((filled - around)[:, edge].square().mean())
+
+    assert line(scale.RIM) < 0.5 * line(0)
 
 
 def test_a_heavy_content_weight_holds_on_to_the_reference(
