@@ -18,17 +18,17 @@ def choose_device(device: str | torch.device) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise DeviceError(f"unknown device {device!r}: use auto, cpu, cuda or cuda:N") from error
+        raise DeviceError(f"There is no device {device!r}; use auto, cpu, cuda or cuda:N.") from error
     if chosen.type == "cuda":
         if not torch.cuda.is_available():
             raise DeviceError(
-                "CUDA was asked for, but this PyTorch sees no CUDA GPU: use the device 'cpu' or 'auto', "
-                "or install a CUDA build of PyTorch and a driver"
+                "CUDA was asked for, but this PyTorch sees no CUDA GPU; use the device 'cpu' or 'auto', "
+                "or install a CUDA build of PyTorch and a driver."
             )
         if chosen.index is not None and chosen.index >= torch.cuda.device_count():
-            raise DeviceError(f"{chosen} was asked for, but there are only {torch.cuda.device_count()} GPUs")
+            raise DeviceError(f"{chosen} was asked for, but the number of GPUs is {torch.cuda.device_count()}.")
     elif chosen.type != "cpu":
-        raise DeviceError(f"device {chosen.type!r} is not supported: use auto, cpu, cuda or cuda:N")
+        raise DeviceError(f"device {chosen.type!r} is not supported; use auto, cpu, cuda or cuda:N.")
     return chosen
 
 

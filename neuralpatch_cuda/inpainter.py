@@ -190,7 +190,7 @@ class Inpainter:
             filled, info = self.fill(pixels.to(self.device), hole.to(self.device), callback)
         except torch.OutOfMemoryError as error:
             raise DeviceError(
-                f"{self.device} has too little memory for this hole: use less context or the CPU"
+                f"{self.device} has too little memory for this hole; use less context or the CPU."
             ) from error
         output = composite(image, filled, feather_weight(hole, self.config.feather))
         return InpaintResult(output, info) if return_info else output
@@ -237,7 +237,7 @@ class Inpainter:
             result = synthesise(self._texture, x, hole, settings, record.iteration)
             if size == sizes[-1] and not result.layers:
                 raise MaskError(
-                    "no patch of known pixels is left near the hole to copy from: use a smaller mask or more context"
+                    "No patch of known pixels is left near the hole to copy from; use a smaller mask or more context."
                 )
             x = result.image
             record.finish_scale(result)

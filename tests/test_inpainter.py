@@ -113,7 +113,7 @@ def test_feather_blends_outside_the_hole_only_as_far_as_asked(photo: Image.Image
 def test_without_known_patches_there_is_a_clear_error(painter: Inpainter) -> None:
     mask = np.ones((40, 40), np.bool_)
     mask[:, :4] = False
-    with pytest.warns(UserWarning, match="invert"), pytest.raises(MaskError, match="no patch"):
+    with pytest.warns(UserWarning, match="invert"), pytest.raises(MaskError, match="No patch"):
         painter(np.zeros((40, 40, 3), np.uint8), mask)
 
 

@@ -49,7 +49,7 @@ class ScaleResult:
 RIM = 4
 """Width in pixels of the band of known pixels that moves along with the hole, and is put back at the end.
 
-Where patches disagree with the photograph, only the pixels that may move can make up for it. Without a rim, those at the
+Where patches disagree with the photograph, only pixels that may move can make up for it. Without a rim, those at the
 very edge of the hole would, and show as a coloured line around it.
 """
 RIM_WEIGHT = 10.0
