@@ -127,7 +127,9 @@ class Inpainter:
     """Fills holes in photographs; loads its networks once and can be called many times."""
 
     def __init__(self, config: InpaintConfig | None = None, device: str | torch.device = "auto") -> None:
-        """Args:
+        """Load the networks.
+
+        Args:
             config: the settings; defaults where None.
             device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
 

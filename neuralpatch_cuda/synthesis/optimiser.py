@@ -42,13 +42,10 @@ class LBFGS:
                 self._pairs.append((s, y, 1 / curvature))
         self._last = (x, gradient)
         direction = self._direction(gradient)
-        rms = direction.square().mean().sqrt()
-        limit = LARGEST_STEP if self._pairs else FIRST_STEP
-        if self._pairs:
-            direction = direction * (limit / rms).clamp(max=1)
-        else:
-            direction = direction * (limit / rms.clamp(min=1e-20))
-        return (x + direction).clamp(0, 1)
+        rms = direction.square().mean().sqrt().clamp(min=1e-20)
+        # Without curvature the gradient gives the direction alone; with it, the step has a length of its own.
+        scale = (LARGEST_STEP / rms).clamp(max=1) if self._pairs else FIRST_STEP / rms
+        return (x + scale * direction).clamp(0, 1)
 
     def _direction(self, gradient: Tensor) -> Tensor:
         q = -gradient

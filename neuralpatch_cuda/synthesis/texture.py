@@ -62,11 +62,13 @@ class TextureTerm:
     """E_texture of one scale, as a function of the crop's pixels."""
 
     def __init__(self, network: TextureNetwork, image: Tensor, mask: Tensor, patch_size: int) -> None:
-        """Args:
-        network: gives the features; its layers are used, except those too coarse to have any patch free of the hole.
-        image: the window at this scale, `[3, H, W]`, its hole filled with the starting guess.
-        mask: the hole, bool `[H, W]`.
-        patch_size: side of the patches in feature cells.
+        """Compute the known features and the geometry of a scale.
+
+        Args:
+            network: gives the features; its layers are used, except those too coarse to have a patch free of the hole.
+            image: the window at this scale, `[3, H, W]`, its hole filled with the starting guess.
+            mask: the hole, bool `[H, W]`.
+            patch_size: side of the patches in feature cells.
         """
         self._network = network
         self.crop = influence_box(network, mask, patch_size)
@@ -78,14 +80,14 @@ class TextureTerm:
             stride = STRIDE[name]
             hole = F.max_pool2d(mask[None].float(), stride)[0] > 0
             inside = hole[rows.start // stride : rows.stop // stride, columns.start // stride : columns.stop // stride]
-            key_mask, query_mask = free_positions(hole, patch_size), dilate_cells(inside, patch_size)
+            key_mask, query_mask = ~dilate_cells(hole, patch_size), dilate_cells(inside, patch_size)
             if not key_mask.any() or not query_mask.any():
                 continue
             position = query_mask.flatten().nonzero()[:, 0]
             self.layers.append(LayerTerm(name, patch_size, key, key_mask, query_mask, position))
 
     def features(self, crop: Tensor) -> dict[str, Tensor]:
-        """Features `[C, h, w]` of the crop's pixels `[3, H, W]`, for the layers in use."""
+        """Features `[C, h, w]` of the crop's pixels `[3, H, W]`, for each of the network's layers."""
         features: dict[str, Tensor] = self._network(crop)
         return features
 
@@ -97,11 +99,6 @@ class TextureTerm:
     def loss(self, features: dict[str, Tensor]) -> Tensor:
         """Mean of the layers' relative losses."""
         return torch.stack([layer.loss(features[layer.name]) for layer in self.layers]).mean()
-
-
-def free_positions(hole: Tensor, size: int) -> Tensor:
-    """Patch positions of a bool grid `[h, w]` whose patch touches no hole cell."""
-    return ~dilate_cells(hole, size)
 
 
 def influence_box(network: TextureNetwork, mask: Tensor, patch_size: int) -> Box:
