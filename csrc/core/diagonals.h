@@ -15,7 +15,8 @@
 //   selected.
 // - The key strips of a query strip are dealt out to splits, so that a few query strips can fill a GPU. A
 // query strip
-//   and a split make an item, which one block works through.
+//   and a split make an item, which one block works through. Splits are chosen for all maps of a search
+//   together, so that every item has about as many strips.
 #pragma once
 
 #include <cstdint>
@@ -49,11 +50,10 @@ struct QueryPlace {
   int strip, lane, row;
 };
 
-// `target_items` is the number of items to aim at.
+// The plan of one search, as a single split.
 NEURALPATCH_HOST_DEVICE DiagonalPlan plan_diagonals(const QueryBox& box, int size, int key_height,
-                                                    int key_width, int query_lanes, int key_lanes,
-                                                    int target_items) {
-  DiagonalPlan plan{size, box, query_lanes, key_lanes, key_width, 0, 0, 0, 0, 0, 0};
+                                                    int key_width, int query_lanes, int key_lanes) {
+  DiagonalPlan plan{size, box, query_lanes, key_lanes, key_width, 0, 0, 0, 0, 0, 1};
   const int rows = box.last_row - box.first_row + 1;
   plan.bands = divide_up(rows, kMaxBandRows);
   plan.band_rows = divide_up(rows, plan.bands);
@@ -61,19 +61,31 @@ NEURALPATCH_HOST_DEVICE DiagonalPlan plan_diagonals(const QueryBox& box, int siz
   plan.query_strips = divide_up(plan.bands * plan.box_width - (size - 1), query_lanes - (size - 1));
   const int patch_lanes = (plan.band_rows - 1 + key_height - size) * key_width + key_width - (size - 1);
   plan.key_strips = divide_up(patch_lanes, key_lanes - (size - 1));
-  const int splits = divide_up(target_items, plan.query_strips);
-  plan.splits = splits < plan.key_strips ? splits : plan.key_strips;
   return plan;
 }
 
-// No box within a query map of rows x columns positions gives a plan with more items than this.
-NEURALPATCH_HOST_DEVICE int64_t most_items(int rows, int columns, int size, int key_height, int key_width,
-                                           int query_lanes, int key_lanes, int target_items) {
-  const DiagonalPlan whole = plan_diagonals({0, rows - 1, 0, columns - 1}, size, key_height + kMaxBandRows,
-                                            key_width, query_lanes, key_lanes, target_items);
-  const int64_t by_target = int64_t(target_items) + whole.query_strips;
-  const int64_t by_strips = int64_t(whole.query_strips) * whole.key_strips;
-  return by_target < by_strips ? by_target : by_strips;
+// Pairs of a query strip and a key strip: the work of a plan.
+NEURALPATCH_HOST_DEVICE int64_t strip_pairs(const DiagonalPlan& plan) {
+  return int64_t(plan.query_strips) * plan.key_strips;
+}
+
+// Key strips per item, so that plans of `strip_pairs` together give about `target_items` items: at most as
+// many more as they have query strips.
+NEURALPATCH_HOST_DEVICE int64_t strips_per_item(int64_t strip_pairs, int64_t target_items) {
+  return strip_pairs <= target_items ? 1 : (strip_pairs + target_items - 1) / target_items;
+}
+
+NEURALPATCH_HOST_DEVICE void split_plan(DiagonalPlan& plan, int64_t strips_per_item) {
+  plan.splits = int((plan.key_strips + strips_per_item - 1) / strips_per_item);
+}
+
+NEURALPATCH_HOST_DEVICE int items_of(const DiagonalPlan& plan) { return plan.query_strips * plan.splits; }
+
+// No box within a query map of rows x columns positions gives a plan with more strips than this.
+NEURALPATCH_HOST_DEVICE DiagonalPlan largest_plan(int rows, int columns, int size, int key_height,
+                                                  int key_width, int query_lanes, int key_lanes) {
+  return plan_diagonals({0, rows - 1, 0, columns - 1}, size, key_height + kMaxBandRows, key_width,
+                        query_lanes, key_lanes);
 }
 
 // Pixel row and column of a lane of a query strip, at the first row of its band. False for a lane past the

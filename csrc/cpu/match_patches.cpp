@@ -14,6 +14,7 @@
 
 #include "core/best.h"
 #include "core/geometry.h"
+#include "core/variant.h"
 #include "cpu/kernels.h"
 #include "neuralpatch/operators.h"
 
@@ -214,9 +215,24 @@ struct KeyBlock {
       inverse_norm;  // [rows, stride]: 1 / |key patch|, 0 if that is 0; NaN, which never wins, if unselected
 };
 
+// One image and one exemplar.
+struct PairArgs {
+  const void* query;  // pixel-major [query_height, query_width, channels]
+  const void* key;    // pixel-major [key_height, key_width, channels]
+  DType dtype;
+  int64_t channels;
+  int64_t query_height, query_width;
+  int64_t key_height, key_width;
+  int size;
+  const int64_t* query_position;  // [queries], ascending
+  int64_t queries;
+  int64_t* index;  // [queries], in the exemplar's positions
+  float* score;    // [queries]
+};
+
 class Matcher {
  public:
-  Matcher(const MatchPatchesArgs& args, const std::vector<int64_t>& keys, const ParallelFor& parallel_for)
+  Matcher(const PairArgs& args, const std::vector<int64_t>& keys, const ParallelFor& parallel_for)
       : args_(args),
         kernels_(kernels()),
         query_columns_(positions_along(args.query_width, args.size)),
@@ -445,7 +461,7 @@ class Matcher {
     return std::find(key_.positions.begin(), key_.positions.end(), 1) - key_.positions.begin();
   }
 
-  const MatchPatchesArgs& args_;
+  const PairArgs& args_;
   const Kernels& kernels_;
   const int64_t query_columns_, key_columns_;
   const Selection query_, key_;
@@ -455,17 +471,135 @@ class Matcher {
   std::vector<Best> best_;  // [query rows, query columns] of the box; guarded by mutex_ while workers run
 };
 
+// A pair of an image and an exemplar, and its results.
+struct Pair {
+  PairArgs args;
+  std::vector<int64_t> keys;  // selected positions, at least one
+  int64_t first_query;        // of the image's queries, in all queries
+  int64_t first_index;        // of the exemplar's positions, in all exemplars'
+  std::vector<int64_t> index;
+  std::vector<float> score;
+
+  void match(const ParallelFor& parallel_for) {
+    args.index = index.data();
+    args.score = score.data();
+    Matcher(args, keys, parallel_for).run(parallel_for);
+  }
+
+  // Multiplications, roughly.
+  double work() const { return double(args.queries) * double(keys.size()) * double(args.channels); }
+};
+
+// Pairs with less work than this are not worth dividing: a few milliseconds of one core.
+constexpr double kLeastDividedWork = double(1 << 27);
+
+std::vector<int64_t> selected_positions(const bool* mask, int64_t positions) {
+  std::vector<int64_t> selected;
+  for (int64_t k = 0; k < positions; ++k) {
+    if (mask[k]) selected.push_back(k);
+  }
+  return selected;
+}
+
+// The pairs with queries and keys, ordered by image, then by exemplar. `local` keeps the queries' positions
+// within their images.
+std::vector<Pair> list_pairs(const MatchPatchesArgs& args, std::vector<int64_t>& local) {
+  const int64_t grid =
+      positions_along(args.query_height, args.size) * positions_along(args.query_width, args.size);
+  const int64_t element = args.dtype == DType::kFloat32 ? 4 : 2;
+  const auto image_of = [&](const void* maps, int64_t image, int64_t images, int64_t pixels) {
+    return static_cast<const char*>(maps) + (images == 1 ? 0 : image) * pixels * args.channels * element;
+  };
+  std::vector<Pair> pairs;
+  local.resize(args.queries);
+  const int64_t* const end = args.query_position + args.queries;
+  for (int64_t image = 0; image < args.images; ++image) {
+    const int64_t* const first = std::lower_bound(args.query_position, end, image * grid);
+    const int64_t* const last = std::lower_bound(first, end, (image + 1) * grid);
+    const int64_t first_query = first - args.query_position, queries = last - first;
+    if (queries == 0) continue;
+    for (int64_t i = 0; i < queries; ++i) local[first_query + i] = first[i] - image * grid;
+    int64_t first_index = 0;
+    for (int e = 0; e < args.exemplars; ++e) {
+      const Exemplar& exemplar = args.exemplar[e];
+      const int64_t positions =
+          positions_along(exemplar.height, args.size) * positions_along(exemplar.width, args.size);
+      Pair pair;
+      pair.keys =
+          selected_positions(exemplar.mask + (exemplar.mask_images == 1 ? 0 : image) * positions, positions);
+      if (!pair.keys.empty()) {
+        pair.args.query = image_of(args.query, image, args.images, args.query_height * args.query_width);
+        pair.args.key = image_of(exemplar.key, image, exemplar.key_images, exemplar.height * exemplar.width);
+        pair.args.dtype = args.dtype;
+        pair.args.channels = args.channels;
+        pair.args.query_height = args.query_height;
+        pair.args.query_width = args.query_width;
+        pair.args.key_height = exemplar.height;
+        pair.args.key_width = exemplar.width;
+        pair.args.size = args.size;
+        pair.args.query_position = local.data() + first_query;
+        pair.args.queries = queries;
+        pair.first_query = first_query;
+        pair.first_index = first_index;
+        pair.index.resize(queries);
+        pair.score.resize(queries);
+        pairs.push_back(std::move(pair));
+      }
+      first_index += positions;
+    }
+  }
+  return pairs;
+}
+
+// Large pairs one after another, each by all threads; then the small ones side by side, each by one thread.
+void match_all(std::vector<Pair>& pairs, const ParallelFor& parallel_for) {
+  std::vector<Pair*> small;
+  for (Pair& pair : pairs) {
+    if (pair.work() < kLeastDividedWork) {
+      small.push_back(&pair);
+    } else {
+      pair.match(parallel_for);
+    }
+  }
+  const auto count = static_cast<int64_t>(small.size());
+  if (count == 1) return small[0]->match(parallel_for);
+  const ParallelFor alone = [](int64_t begin, int64_t end, int64_t, const RangeBody& body) {
+    if (begin < end) body(begin, end);
+  };
+  std::atomic<int64_t> next{0};
+  parallel_for(0, count, 1, [&](int64_t, int64_t) {
+    for (int64_t i = next++; i < count; i = next++) small[i]->match(alone);
+  });
+}
+
+// Always runs.
+std::string float32_obstacle(const MatchPatchesArgs&) { return ""; }
+
+// In order of preference.
+constexpr Variant<MatchPatchesArgs> kVariants[] = {{"float32", float32_obstacle}};
+
 }  // namespace
 
+VariantChoice choose_match_variant(const MatchPatchesArgs& args, const std::string& wanted) {
+  return choose_variant(kVariants, args, wanted);
+}
+
 void match_patches(const MatchPatchesArgs& args, const ParallelFor& parallel_for) {
-  if (args.queries == 0) return;
-  const int64_t positions =
-      positions_along(args.key_height, args.size) * positions_along(args.key_width, args.size);
-  std::vector<int64_t> keys;
-  for (int64_t k = 0; k < positions; ++k) {
-    if (args.key_mask[k]) keys.push_back(k);
+  std::vector<int64_t> local;
+  std::vector<Pair> pairs = list_pairs(args, local);
+  match_all(pairs, parallel_for);
+  // Exemplars ascend, so a tie stays with the earlier one. NaN stands for no score, and gives way to any.
+  std::fill_n(args.index, args.queries, -1);
+  for (const Pair& pair : pairs) {
+    for (size_t i = 0; i < pair.index.size(); ++i) {
+      const int64_t m = pair.first_query + static_cast<int64_t>(i);
+      const float score = pair.score[i];
+      const bool better = args.index[m] < 0 || (!std::isnan(score) && !(score <= args.score[m]));
+      if (!better) continue;
+      args.index[m] = pair.first_index + pair.index[i];
+      args.score[m] = score;
+    }
   }
-  Matcher(args, keys, parallel_for).run(parallel_for);
 }
 
 }  // namespace neuralpatch::cpu

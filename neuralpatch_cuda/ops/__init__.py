@@ -13,6 +13,8 @@ the same functions in plain PyTorch.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -35,6 +37,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 _ops = torch.ops.neuralpatch
+_logger = logging.getLogger("neuralpatch_cuda")
 
 
 def extract_patches(features: Tensor, size: int, stride: int = 1) -> Tensor:
@@ -56,11 +59,12 @@ def extract_patches(features: Tensor, size: int, stride: int = 1) -> Tensor:
 
 def match_patches(
     query: Tensor,
-    key: Tensor,
+    key: Tensor | Sequence[Tensor],
     query_mask: Tensor,
-    key_mask: Tensor,
+    key_mask: Tensor | Sequence[Tensor],
     size: int = 3,
     precision: Precision = "auto",
+    variant: str = "auto",
 ) -> tuple[Tensor, Tensor]:
     """Find, for each selected query patch, the most similar of the selected key patches.
 
@@ -71,27 +75,74 @@ def match_patches(
     The search is exact, and neither the correlation matrix nor the unfolded patches are ever in memory. Ties
     go to the lowest index; a pair with a patch of zeros scores 0; NaN never wins.
 
+    Keys may come from several exemplars, such as rotations or scales of one photograph, or several
+    photographs. Several images can be searched at once, each in its own exemplars or all in the same ones.
+
     Args:
-        query: `[C, Hq, Wq]`.
-        key: `[C, Hk, Wk]`, same dtype.
-        query_mask: bool `[Hq - size + 1, Wq - size + 1]`, True at the positions to find a match for.
-        key_mask: bool `[Hk - size + 1, Wk - size + 1]`, True at the positions to choose from.
-        size: side of a patch in pixels.
+        query: `[C, Hq, Wq]`, or `[B, C, Hq, Wq]` for B images.
+        key: `[C, Hk, Wk]`, same dtype, or a sequence of such exemplars, each of its own height and width. With
+            B images, `[B, C, Hk, Wk]`, or `[1, C, Hk, Wk]` for the same exemplar in all images.
+        query_mask: bool `[Hq - size + 1, Wq - size + 1]`, or `[B, ...]`, True at the positions to find a match
+            for. Or these positions as ascending numbers, int64 `[Nq]`, into the flattened mask: on CUDA, the
+            search then waits for nothing, and can be captured in a CUDA graph.
+        key_mask: bool `[Hk - size + 1, Wk - size + 1]`, True at the positions to choose from; as many as keys.
+            With B images, `[B, ...]` or `[1, ...]`.
+        size: side of a patch in pixels; on CUDA, at most 7.
         precision: "auto" multiplies in the dtype of the inputs; "fp32" and "bf16" convert them first.
+        variant: "auto" takes the first of these that can run, "float32" of the CPU and "tensor_core",
+            "tensor_core_split" and "float" of CUDA; a name forces it. Which one runs, and why, is logged at
+            level DEBUG to the logger "neuralpatch_cuda".
 
     Returns:
-        index: int64 `[Nq]`, positions in the grid of `key`, for the selected queries in row-major order.
+        index: int64 `[Nq]`, positions in the grid of `key`, for the selected queries in row-major order, image
+            by image. The positions of each exemplar count on from those of the one before.
         score: float32 `[Nq]`, in [-1, 1] up to rounding.
 
     Raises:
-        ValueError: also if there are queries, but no key is selected.
+        ValueError: also if an image has queries, but no key is selected for it. On CUDA that is not known
+            without waiting: its queries get index 0 and score NaN there. Nor are `query_mask`'s positions
+            checked on CUDA; those out of range get the same.
     """
     _check_tensor("query", query, _FLOATS)
-    _check_tensor("key", key, (query.dtype,))
-    _check_tensor("query_mask", query_mask, (torch.bool,))
-    _check_tensor("key_mask", key_mask, (torch.bool,))
-    index, score = _ops.match_patches.default(query, key, query_mask, key_mask, size, precision)
+    keys, key_masks = _as_list(key), _as_list(key_mask)
+    for each in keys:
+        _check_tensor("key", each, (query.dtype,))
+    for each in key_masks:
+        _check_tensor("key_mask", each, (torch.bool,))
+    _check_tensor("query_mask", query_mask, (torch.bool, torch.int64))
+    if query.dim() not in (3, 4):
+        raise ValueError(f"query must have 3 or 4 dimensions, not {query.dim()}")
+    for name, tensors, dims in (("key", keys, query.dim()), ("key_mask", key_masks, query.dim() - 1)):
+        for each in tensors:
+            if each.dim() != dims:
+                raise ValueError(f"{name} must have {dims} dimensions, as query has {query.dim()}, not {each.dim()}")
+    if query_mask.dtype == torch.bool:
+        query_mask = _selected_positions(query, query_mask, size)
+    if query.dim() == 3:
+        query = query[None]
+        keys = [each[None] for each in keys]
+        key_masks = [each[None] for each in key_masks]
+    arguments = query, keys, query_mask, key_masks, size, precision, variant
+    if not torch.compiler.is_compiling() and _logger.isEnabledFor(logging.DEBUG):
+        _logger.debug("match_patches runs %s", _ops.match_patches_variant.default(*arguments))
+    index, score = _ops.match_patches.default(*arguments)
     return index, score
+
+
+def _as_list(tensors: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    return list(tensors) if isinstance(tensors, Sequence) else [tensors]
+
+
+def _selected_positions(query: Tensor, mask: Tensor, size: int) -> Tensor:
+    """The numbers of the mask's True values. On CUDA, this waits for the device."""
+    *images, _, height, width = query.shape
+    expected = [*images, height - size + 1, width - size + 1]
+    # If no patch fits, the operator says so.
+    if size >= 1 and min(expected[-2:]) > 0 and list(mask.shape) != expected:
+        raise ValueError(
+            f"query_mask must be {expected}, one value per patch position of query, not {list(mask.shape)}"
+        )
+    return mask.flatten().nonzero()[:, 0]
 
 
 def vote_patches(

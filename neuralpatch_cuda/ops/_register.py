@@ -30,10 +30,15 @@ def _extract_patches_backward_fake(
 
 
 def _match_patches_fake(
-    query: Tensor, key: Tensor, query_mask: Tensor, key_mask: Tensor, size: int = 3, precision: str = "auto"
+    query: Tensor,
+    keys: list[Tensor],
+    query_position: Tensor,
+    key_masks: list[Tensor],
+    size: int,
+    precision: str,
+    variant: str,
 ) -> tuple[Tensor, Tensor]:
-    queries = torch.library.get_ctx().new_dynamic_size()
-    return query.new_empty(queries, dtype=torch.int64), query.new_empty(queries, dtype=torch.float32)
+    return torch.empty_like(query_position), query.new_empty(query_position.shape, dtype=torch.float32)
 
 
 def _vote_patches_fake(

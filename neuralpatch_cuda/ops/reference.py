@@ -1,10 +1,12 @@
 """The operators in plain PyTorch: what they must compute, for tests and benchmarks.
 
-Signatures and results are those of `neuralpatch_cuda.ops`. All dtypes work, float64 included; sums over
-16-bit values are computed in float32. The losses are differentiable by autograd.
+Signatures and results are those of `neuralpatch_cuda.ops`, less the choice of a variant. All dtypes work,
+float64 included; sums over 16-bit values are computed in float32. The losses are differentiable by autograd.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -22,18 +24,46 @@ def extract_patches(features: Tensor, size: int, stride: int = 1) -> Tensor:
 
 
 def match_patches(
-    query: Tensor, key: Tensor, query_mask: Tensor, key_mask: Tensor, size: int = 3, precision: str = "auto"
+    query: Tensor,
+    key: Tensor | Sequence[Tensor],
+    query_mask: Tensor,
+    key_mask: Tensor | Sequence[Tensor],
+    size: int = 3,
+    precision: str = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """The full correlation matrix by one matrix product of unfolded patches, and its arg-max.
+    """An image's full correlation matrix by one matrix product of unfolded patches, and its arg-max.
 
     The product has the inputs' own dtype, as the operator's speed is compared with this function's.
     """
+    keys = [key] if isinstance(key, Tensor) else list(key)
+    masks = [key_mask] if isinstance(key_mask, Tensor) else list(key_mask)
+    if query.dim() == 3:
+        query, keys, masks = query[None], [each[None] for each in keys], [each[None] for each in masks]
     if precision != "auto":
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-        query, key = query.to(dtype), key.to(dtype)
-    selected = key_mask.flatten().nonzero()[:, 0]
-    queries = extract_patches(query[None], size)[0][query_mask.flatten()]
-    keys = extract_patches(key[None], size)[0][selected]
+        query, keys = query.to(dtype), [each.to(dtype) for each in keys]
+    queries = extract_patches(query, size)
+    if query_mask.dtype == torch.int64:
+        chosen = query_mask.new_zeros(queries.shape[:2], dtype=torch.bool)
+        chosen.view(-1)[query_mask] = True
+    else:
+        chosen = query_mask.reshape(queries.shape[:2])
+    results = []
+    for image in range(len(query)):
+        candidates = torch.cat([extract_patches(_of_image(each, image), size)[0] for each in keys])
+        selected = torch.cat([_of_image(each, image).flatten() for each in masks]).nonzero()[:, 0]
+        results.append(_best_matches(queries[image][chosen[image]], candidates, selected))
+    index, score = zip(*results, strict=True)
+    return torch.cat(index), torch.cat(score)
+
+
+def _of_image(maps: Tensor, image: int) -> Tensor:
+    """One image's part, `[1, ...]`, of maps for every image or for all of them."""
+    return maps if len(maps) == 1 else maps[image : image + 1]
+
+
+def _best_matches(queries: Tensor, candidates: Tensor, selected: Tensor) -> tuple[Tensor, Tensor]:
+    keys = candidates[selected]
     correlation = _wide(queries @ keys.T) * _inverse_norm(keys)
     best = correlation.argmax(1)
     score = correlation.gather(1, best[:, None])[:, 0] * _inverse_norm(queries)

@@ -73,10 +73,10 @@ def build(sanitize: bool = False) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as work:
         # The headers of csrc/cuda hold device code too: rewritten copies come first on the include path.
-        converted = Path(work) / "cuda"
-        converted.mkdir()
-        for path in CSRC.glob("cuda/*.h"):
-            (converted / path.name).write_text(cu2cpp.convert_file(path))
+        for path in CSRC.glob("cuda/**/*.h"):
+            converted = Path(work) / path.relative_to(CSRC)
+            converted.parent.mkdir(parents=True, exist_ok=True)
+            converted.write_text(cu2cpp.convert_file(path))
         objects: list[str] = []
         for path in [*kernel_files(), HERE / "module.cpp"]:
             source = path

@@ -130,29 +130,40 @@ py::array extract_patches_backward(const py::array& grad_patches, int64_t channe
   return grad_features;
 }
 
-py::tuple match_patches(const py::array& query, const py::array& key, const Integers& query_position,
-                        const Flags& key_mask, int size, int offset) {
-  const OnDevice query_copy(query, offset), key_copy(key, offset);
+// Maps are [images, height, width, channels], masks [images, positions].
+py::tuple match_patches(const py::array& query, const std::vector<py::array>& keys,
+                        const Integers& query_position, const std::vector<Flags>& key_masks, int size,
+                        const std::string& variant, int offset) {
+  const OnDevice query_copy(query, offset);
+  std::vector<OnDevice> key_copies;
+  std::vector<np::Exemplar> exemplars;
+  for (size_t e = 0; e < keys.size(); ++e) {
+    key_copies.emplace_back(keys[e], offset);
+    exemplars.push_back({key_copies[e].data(), key_masks[e].data(), keys[e].shape(1), keys[e].shape(2),
+                         keys[e].shape(0), key_masks[e].shape(0)});
+  }
   np::MatchPatchesArgs args{};
   args.query = query_copy.data();
-  args.key = key_copy.data();
   args.dtype = element_type(query);
-  args.channels = query.shape(2);
-  args.query_height = query.shape(0);
-  args.query_width = query.shape(1);
-  args.key_height = key.shape(0);
-  args.key_width = key.shape(1);
+  args.images = query.shape(0);
+  args.query_height = query.shape(1);
+  args.query_width = query.shape(2);
+  args.channels = query.shape(3);
+  args.exemplar = exemplars.data();
+  args.exemplars = int(exemplars.size());
   args.size = size;
   args.query_position = query_position.data();
   args.queries = query_position.size();
-  args.key_mask = key_mask.data();
+  const np::VariantChoice choice = np::cuda::choose_match_variant(args, variant);
+  if (choice.variant < 0) throw std::invalid_argument(choice.reason);
+  args.variant = choice.variant;
   py::array index = unwritten<int64_t>({args.queries}), score = unwritten<float>({args.queries});
   args.index = static_cast<int64_t*>(index.mutable_data());
   args.score = static_cast<float*>(score.mutable_data());
   const auto workspace = device_memory<char>(np::cuda::match_patches_workspace(args));
   args.workspace = workspace.get();
   check(np::cuda::match_patches(args, nullptr));
-  return py::make_tuple(index, score);
+  return py::make_tuple(index, score, choice.reason);
 }
 
 py::tuple vote_patches(const py::array& key, const Integers& position, const Integers& index, int size,
@@ -241,9 +252,9 @@ py::list fragment_elements(np::MatrixElement (*fragment)(int, int)) {
 }
 
 np::DiagonalPlan plan_diagonals(const std::array<int, 4>& box, int size, int key_height, int key_width,
-                                int query_lanes, int key_lanes, int target_items) {
+                                int query_lanes, int key_lanes) {
   return np::plan_diagonals({box[0], box[1], box[2], box[3]}, size, key_height, key_width, query_lanes,
-                            key_lanes, target_items);
+                            key_lanes);
 }
 
 // Runs a faulty kernel on `count` values, which start as 0, 1, 2, ...
@@ -272,7 +283,12 @@ void define_core(py::module_& m) {
   m.def("any_bit", [](const py::array_t<uint32_t, py::array::c_style>& words, int begin, int end) {
     return np::any_bit(words.data(), begin, end);
   });
-  m.def("most_items", &np::most_items);
+  m.def("largest_plan", &np::largest_plan);
+  m.def("strips_per_item", &np::strips_per_item);
+  m.def("split", [](np::DiagonalPlan plan, int64_t strips_per_item) {
+    np::split_plan(plan, strips_per_item);
+    return plan;
+  });
   m.def("plan_diagonals", &plan_diagonals);
   m.def("query_lane_pixel", [](const np::DiagonalPlan& plan, int strip, int lane) {
     int row = 0, column = 0;
@@ -330,8 +346,9 @@ PYBIND11_MODULE(neuralpatch_emulation, m) {
   m.def("extract_patches", &extract_patches, py::arg("features"), py::arg("size"), py::arg("stride"));
   m.def("extract_patches_backward", &extract_patches_backward, py::arg("grad_patches"), py::arg("channels"),
         py::arg("height"), py::arg("width"), py::arg("size"), py::arg("stride"));
-  m.def("match_patches", &match_patches, py::arg("query"), py::arg("key"), py::arg("query_position"),
-        py::arg("key_mask"), py::arg("size"), py::arg("offset") = 0);
+  m.def("match_patches", &match_patches, py::arg("query"), py::arg("keys"), py::arg("query_position"),
+        py::arg("key_masks"), py::arg("size"), py::arg("variant") = "auto", py::arg("offset") = 0,
+        "index, score, and which variant ran and why");
   m.def("vote_patches", &vote_patches, py::arg("key"), py::arg("position"), py::arg("index"), py::arg("size"),
         py::arg("height"), py::arg("width"), py::arg("offset") = 0);
   m.def("texture_loss", &texture_loss, py::arg("features"), py::arg("target"), py::arg("count"),

@@ -33,19 +33,21 @@ def run_all() -> None:
                 pixels = key.reshape(-1, channels)
                 emulation.texture_loss(pixels, pixels, generator.integers(0, 3, 42).astype(np.float32))
             emulation.total_variation(features(3, 9, 11, dtype=dtype), generator.random((9, 11)) < 0.3)
-        for capability, dtype, channels, size in (
-            (75, "float32", 5, 1),
-            (75, "float32", 6, 7),
-            (75, "float16", 16, 3),
-            (80, "float16", 16, 3),
-            (80, "bfloat16", 48, 3),
+        for variant, dtype, channels, size in (
+            ("float", "float32", 5, 1),
+            ("float", "float32", 6, 7),
+            ("float", "float16", 16, 3),
+            ("tensor_core", "float16", 16, 3),
+            ("tensor_core", "bfloat16", 48, 3),
+            ("tensor_core_split", "float32", 19, 3),
         ):
-            emulation.set_compute_capability(capability)
-            query, key = features(19, 9, channels, dtype=dtype), features(8, 13, channels, dtype=dtype)
-            queries, keys = (20 - size) * (10 - size), (9 - size) * (14 - size)
-            position = np.flatnonzero(generator.random(queries) < 0.7)
-            index, _ = emulation.match_patches(query, key, position, np.arange(keys) % 3 != 0, size)
-            assert np.all(index % 3 != 0)
+            query = features(2, 19, 9, channels, dtype=dtype)
+            keys = [features(1, 8, 13, channels, dtype=dtype), features(2, 9, 7, channels, dtype=dtype)]
+            counts = [(height - size + 1) * (width - size + 1) for height, width in ((8, 13), (9, 7))]
+            masks = [np.arange(counts[0])[None] % 3 != 0, np.zeros((2, counts[1]), bool)]
+            position = np.flatnonzero(generator.random(2 * (20 - size) * (10 - size)) < 0.4)
+            index, _, _ = emulation.match_patches(query, keys, position, masks, size, variant)
+            assert np.all(masks[0][0][index])
 
 
 if __name__ == "__main__":

@@ -70,19 +70,19 @@ def test_any_bit(core: ModuleType) -> None:
         assert core.any_bit(words, begin, end) == bool(flags[begin:end].any())
 
 
-PLANS = [  # box (inclusive), size, key height, key width, query lanes, key lanes, target items
-    ((0, 0, 0, 0), 3, 3, 3, 64, 64, 1024),
-    ((2, 19, 1, 9), 3, 12, 11, 64, 128, 4),
-    ((0, 40, 5, 30), 3, 9, 70, 64, 64, 16),
-    ((1, 15, 0, 90), 5, 8, 9, 64, 128, 1024),
-    ((0, 16, 3, 8), 1, 5, 6, 64, 64, 7),
+PLANS = [  # box (inclusive), size, key height, key width, query lanes, key lanes
+    ((0, 0, 0, 0), 3, 3, 3, 64, 64),
+    ((2, 19, 1, 9), 3, 12, 11, 64, 128),
+    ((0, 40, 5, 30), 3, 9, 70, 64, 64),
+    ((1, 15, 0, 90), 5, 8, 9, 64, 128),
+    ((0, 16, 3, 8), 1, 5, 6, 64, 64),
 ]
 
 
 @pytest.mark.parametrize("arguments", PLANS)
 def test_every_pair_of_patches_is_met_once(core: ModuleType, arguments: tuple) -> None:
     """Walking all strips, each query of the box meets each key position exactly once."""
-    box, size, key_height, key_width, query_lanes, key_lanes, _ = arguments
+    box, size, key_height, key_width, query_lanes, key_lanes = arguments
     plan = core.plan_diagonals(*arguments)
     first_row, last_row, first_column, last_column = box
     for row, column in product(range(first_row, last_row + 1), range(first_column, last_column + 1)):
@@ -101,20 +101,32 @@ def test_every_pair_of_patches_is_met_once(core: ModuleType, arguments: tuple) -
         assert np.all(corners == 1)
 
 
-def test_no_plan_has_more_items_than_the_bound(core: ModuleType) -> None:
+def test_no_plan_is_larger_than_the_largest(core: ModuleType) -> None:
     generator = np.random.default_rng(1)
     for _ in range(500):
         size = int(generator.integers(1, 8))
         rows, columns = (int(n) for n in generator.integers(1, 60, 2))
         key_height, key_width = (int(n) for n in generator.integers(size, 80, 2))
-        target = int(generator.integers(1, 200))
-        bound = core.most_items(rows, columns, size, key_height, key_width, 64, 64, target)
         top, left = int(generator.integers(rows)), int(generator.integers(columns))
         box = (top, int(generator.integers(top, rows)), left, int(generator.integers(left, columns)))
         for key_lanes in (64, 128):
-            plan = core.plan_diagonals(box, size, key_height, key_width, 64, key_lanes, target)
-            assert 1 <= plan.query_strips * plan.splits <= bound
-            assert plan.splits <= plan.key_strips
+            largest = core.largest_plan(rows, columns, size, key_height, key_width, 64, key_lanes)
+            plan = core.plan_diagonals(box, size, key_height, key_width, 64, key_lanes)
+            assert 1 <= plan.query_strips <= largest.query_strips
+            assert 1 <= plan.key_strips <= largest.key_strips
+
+
+@pytest.mark.parametrize("target", [1, 7, 1024])
+def test_plans_share_their_items(core: ModuleType, target: int) -> None:
+    """Together, split plans have at most as many items as wanted and one more for each query strip."""
+    plans = [core.plan_diagonals(*arguments) for arguments in PLANS]
+    work = sum(plan.query_strips * plan.key_strips for plan in plans)
+    strips = core.strips_per_item(work, target)
+    split = [core.split(plan, strips) for plan in plans]
+    assert all(1 <= plan.splits <= plan.key_strips for plan in split)
+    assert all(plan.key_strips <= strips * plan.splits for plan in split), "an item has more strips than its share"
+    items = sum(plan.query_strips * plan.splits for plan in split)
+    assert items <= min(work, target + sum(plan.query_strips for plan in plans))
 
 
 # -- tensor_core.h -----------------------------------------------------------------------------------------

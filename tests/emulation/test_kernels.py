@@ -106,6 +106,39 @@ def test_extract_patches_backward_without_patches(emulation: ModuleType) -> None
 # -- match_patches -----------------------------------------------------------------------------------------
 
 
+VARIANTS = ("tensor_core", "tensor_core_split", "float")
+
+
+def match(
+    emulation: ModuleType,
+    query: ref.Array,
+    key: ref.Array,
+    position: ref.Array,
+    key_mask: ref.Array,
+    size: int = 3,
+    variant: str = "auto",
+    offset: int = 0,
+) -> tuple[ref.Array, ref.Array]:
+    """(index, score) of one image in one exemplar."""
+    arguments = query[None], [key[None]], position, [key_mask[None]], size, variant, offset
+    index, score, ran = emulation.match_patches(*arguments)
+    assert variant == "auto" or ran == f"{variant}: asked for"
+    return index, score
+
+
+def assert_best(
+    table: ref.Doubles, selected: ref.Array, index: ref.Array, score: ref.Array, tolerance: float = 4e-6
+) -> None:
+    """The scores are the best of the exact ones, and the indices have them. [queries, keys], [queries or 1, keys]."""
+    selected = np.broadcast_to(selected, table.shape)
+    queries = np.arange(len(index))
+    best = np.where(selected, table, -np.inf).max(axis=1)
+    assert np.all((index >= 0) & (index < table.shape[1]))
+    assert np.all(selected[queries, index]), "a key that is not selected was matched"
+    np.testing.assert_allclose(score, best, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(table[queries, index], best, rtol=0, atol=tolerance)
+
+
 def check_match(
     emulation: ModuleType,
     query: ref.Array,
@@ -113,19 +146,14 @@ def check_match(
     position: ref.Array,
     key_mask: ref.Array,
     size: int,
+    variant: str = "auto",
     offset: int = 0,
 ) -> tuple[ref.Array, ref.Array]:
     """Checks the scores, and that the indices have them; returns (index, score)."""
     index, score = in_all_orders(
-        emulation, lambda: emulation.match_patches(query, key, position, key_mask, size, offset)
+        emulation, lambda: match(emulation, query, key, position, key_mask, size, variant, offset)
     )
-    table = ref.correlations(ref.decode(query), ref.decode(key), size)[position]
-    table[:, ~key_mask] = -np.inf
-    tolerance = 4e-6
-    assert np.all((index >= 0) & (index < key_mask.size))
-    assert np.all(key_mask[index]), "a key that is not selected was matched"
-    np.testing.assert_allclose(score, table.max(axis=1), rtol=0, atol=tolerance)
-    np.testing.assert_allclose(table[np.arange(len(position)), index], table.max(axis=1), rtol=0, atol=tolerance)
+    assert_best(ref.correlations(ref.decode(query), ref.decode(key), size)[position], key_mask[None], index, score)
     return index, score
 
 
@@ -135,6 +163,10 @@ def select(seed: int, count: int, share: float) -> ref.Array:
     mask = generator.random(count) < share
     mask[generator.integers(count)] = True
     return mask
+
+
+def elements_for(variant: str) -> str:
+    return "float32" if variant == "tensor_core_split" else "float16"
 
 
 # query height and width, key height and width, size, channels, share of queries, share of keys
@@ -167,89 +199,207 @@ def test_match_patches(emulation: ModuleType, shape: tuple[Any, ...], dtype: str
     check_match(emulation, query, key, position, select(7, keys, key_share), size)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("capability", [75, 80])
-def test_match_patches_hole(emulation: ModuleType, dtype: str, capability: int) -> None:
-    """A hole in the middle of one map, as in inpainting, by both variants."""
-    emulation.set_compute_capability(capability)
+@pytest.mark.parametrize(
+    ("dtype", "variant"),
+    [
+        ("float32", "float"),
+        ("float32", "tensor_core_split"),
+        ("float16", "float"),
+        ("float16", "tensor_core"),
+        ("bfloat16", "float"),
+        ("bfloat16", "tensor_core"),
+    ],
+)
+def test_match_patches_hole(emulation: ModuleType, dtype: str, variant: str) -> None:
+    """A hole in the middle of one map, as in inpainting, by every variant."""
     height, width, channels = 24, 26, 32
     features = ref.encode(random(8, height, width, channels), dtype)
     known = np.ones((height - 2, width - 2), bool)
     known[6:16, 8:18] = False
     hole = np.flatnonzero(~known)
-    check_match(emulation, features, features, hole, known.ravel(), 3)
+    check_match(emulation, features, features, hole, known.ravel(), 3, variant)
 
 
-def test_match_patches_variants_agree(emulation: ModuleType) -> None:
-    """Products of small integers are exact, so the two variants must give the same bits."""
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_match_patches_variants_agree(emulation: ModuleType, variant: str) -> None:
+    """Products of small integers are exact, so all variants must give the same bits."""
     generator = np.random.default_rng(9)
-    query = generator.integers(-3, 4, (15, 16, 48)).astype(np.float16)
-    key = generator.integers(-3, 4, (14, 19, 48)).astype(np.float16)
+    query = generator.integers(-3, 4, (15, 16, 48)).astype(elements_for(variant))
+    key = generator.integers(-3, 4, (14, 19, 48)).astype(elements_for(variant))
     position, mask = np.arange(13 * 14), select(10, 12 * 17, 0.5)
-    results = []
-    for capability in (75, 86):
-        emulation.set_compute_capability(capability)
-        results.append(emulation.match_patches(query, key, position, mask, 3))
-    np.testing.assert_array_equal(results[0][0], results[1][0])
-    np.testing.assert_array_equal(results[0][1], results[1][1])
+    result = match(emulation, query, key, position, mask, variant=variant)
+    expected = match(emulation, query.astype(np.float32), key.astype(np.float32), position, mask, variant="float")
+    np.testing.assert_array_equal(result[0], expected[0])
+    np.testing.assert_array_equal(result[1], expected[1])
+
+
+def test_match_patches_split_is_as_exact_as_asked(emulation: ModuleType) -> None:
+    """float32 features like a network's, as bfloat16 terms: the arg-max of float64, at 1e-3 of its score or better."""
+    maps = [np.maximum(random(seed, 22, 22, 64), 0).astype(np.float32) for seed in (30, 31)]
+    position, mask = np.arange(400), np.ones(400, bool)
+    index, score = match(emulation, *maps, position, mask, variant="tensor_core_split")
+    table = ref.correlations(maps[0].astype(float), maps[1].astype(float), 3)
+    assert np.mean(index == table.argmax(axis=1)) >= 0.999
+    assert np.all(table[position, index] >= (1 - 1e-3) * table.max(axis=1))
+    np.testing.assert_allclose(score, table.max(axis=1), rtol=0, atol=2e-6)
+    rounded = [ref.encode(m, "bfloat16") for m in maps]
+    single, _ = match(emulation, *rounded, position, mask, variant="tensor_core")
+    assert np.any(single != index), "these features do not need two terms"
 
 
 @pytest.mark.parametrize("channels", [3, 32])
 def test_match_patches_unaligned(emulation: ModuleType, channels: int) -> None:
-    query, key = (random(s, 6, 7, channels).astype(np.float16) for s in (11, 12))
-    check_match(emulation, query, key, np.arange(20), np.ones(20, bool), 3, offset=1)
+    for dtype in (np.float16, np.float32):
+        query, key = (random(s, 6, 7, channels).astype(dtype) for s in (11, 12))
+        check_match(emulation, query, key, np.arange(20), np.ones(20, bool), 3, offset=1)
 
 
-@pytest.mark.parametrize("capability", [75, 90])
-def test_match_patches_ties(emulation: ModuleType, capability: int) -> None:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_match_patches_ties(emulation: ModuleType, variant: str) -> None:
     """A periodic key map: every best match has equals; the first selected one must be given."""
-    emulation.set_compute_capability(capability)
-    key = np.tile(random(13, 4, 5, 16), (4, 6, 1)).astype(np.float16)
+    key = np.tile(random(13, 4, 5, 16), (4, 6, 1)).astype(elements_for(variant))
     query = key[:6, :7]
     columns = 30 - 2
     mask = np.ones((14, columns), bool)
     mask[0:2] = False
-    index, score = check_match(emulation, query, key, np.arange(20), mask.ravel(), 3)
+    index, score = check_match(emulation, query, key, np.arange(20), mask.ravel(), 3, variant)
     rows, query_columns = np.divmod(np.arange(20), 5)
     expected = np.where(rows < 2, rows + 4, rows) * columns + query_columns
     np.testing.assert_array_equal(index, expected)
-    np.testing.assert_allclose(score, 1, atol=1e-6)
+    np.testing.assert_allclose(score, 1, atol=4e-6)
 
 
-@pytest.mark.parametrize("capability", [75, 90])
-def test_match_patches_zero_norms(emulation: ModuleType, capability: int) -> None:
-    emulation.set_compute_capability(capability)
-    query, key = np.zeros((5, 6, 16), np.float16), np.zeros((7, 8, 16), np.float16)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_match_patches_zero_norms(emulation: ModuleType, variant: str) -> None:
+    dtype = elements_for(variant)
+    query, key = np.zeros((5, 6, 16), dtype), np.zeros((7, 8, 16), dtype)
     key[4:] = -1
     query[:, 3:] = 1
     mask = np.ones(30, bool)
     mask[:3] = False
-    index, score = check_match(emulation, query, key, np.arange(12), mask, 3)
+    index, score = check_match(emulation, query, key, np.arange(12), mask, 3, variant)
     np.testing.assert_array_equal(index, 3)  # every score is 0 or negative: the first selected key, of norm 0
     np.testing.assert_array_equal(score, 0)
 
 
-@pytest.mark.parametrize("capability", [75, 90])
-def test_match_patches_not_a_number(emulation: ModuleType, capability: int) -> None:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_match_patches_not_a_number(emulation: ModuleType, variant: str) -> None:
     """Whatever the features hold, the index is one of a selected key."""
-    emulation.set_compute_capability(capability)
-    query, key = np.full((4, 4, 16), np.nan, np.float16), random(14, 5, 5, 16).astype(np.float16)
+    dtype = elements_for(variant)
+    query, key = np.full((4, 4, 16), np.nan, dtype), random(14, 5, 5, 16).astype(dtype)
     mask = np.arange(9) >= 4
-    index, score = emulation.match_patches(query, key, np.arange(4), mask, 3)
+    index, score = match(emulation, query, key, np.arange(4), mask, variant=variant)
     np.testing.assert_array_equal(index, 4)
     assert np.all(np.isnan(score))
 
 
 def test_match_patches_without_queries(emulation: ModuleType) -> None:
     query = np.zeros((4, 4, 16), np.float32)
-    index, score = emulation.match_patches(query, query, np.zeros(0, np.int64), np.ones(4, bool), 3)
+    index, score = match(emulation, query, query, np.zeros(0, np.int64), np.ones(4, bool))
     assert index.shape == score.shape == (0,)
 
 
-def test_match_patches_rejects_large_patches(emulation: ModuleType) -> None:
-    query = np.zeros((9, 9, 4), np.float32)
-    with pytest.raises(RuntimeError, match="patch size must be 1 to 7"):
-        emulation.match_patches(query, query, np.arange(4), np.ones(4, bool), 8)
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("shared", [True, False])
+def test_match_patches_of_images_and_exemplars(emulation: ModuleType, variant: str, shared: bool) -> None:
+    """Several images, with queries in different places, in several exemplars, of which some are all images'."""
+    dtype, channels, images = elements_for(variant), 16, 3
+    query = random(32, images, 8, 9, channels).astype(dtype)
+    extents = [(6, 7), (12, 40), (3, 3)]
+    keys = [
+        random(33 + e, 1 if shared and e != 1 else images, *extent, channels).astype(dtype)
+        for e, extent in enumerate(extents)
+    ]
+    counts = [(height - 2) * (width - 2) for height, width in extents]
+    generator = np.random.default_rng(36)
+    masks = [generator.random((1 if shared and e == 2 else images, n)) < 0.6 for e, n in enumerate(counts)]
+    masks[2][:] = True
+    masks[0][0] = False  # nothing for the first image in the first exemplar
+    chosen = generator.random((images, 42)) < 0.5
+    chosen[1] = False
+    position = np.flatnonzero(chosen)
+    index, score, _ = in_all_orders(
+        emulation, lambda: emulation.match_patches(query, keys, position, masks, 3, variant)
+    )
+    for image in range(images):
+        own = [key[image % len(key)].astype(float) for key in keys]
+        table = np.hstack([ref.correlations(query[image].astype(float), key, 3) for key in own])
+        selected = np.concatenate([mask[image % len(mask)] for mask in masks])
+        mine = position // 42 == image
+        assert_best(table[position[mine] % 42], selected[None], index[mine], score[mine])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_match_patches_ties_between_exemplars(emulation: ModuleType, variant: str) -> None:
+    """Many equal exemplars, more than are stored at once: the first with a selected key must be given."""
+    key = random(37, 1, 4, 5, 16).astype(elements_for(variant))
+    masks = [np.zeros((1, 6), bool) for _ in range(60)]
+    masks[30][:] = masks[50][:] = masks[59][:] = True
+    index, score, _ = emulation.match_patches(key, [key] * 60, np.arange(6), masks, 3, variant)
+    np.testing.assert_array_equal(index, 30 * 6 + np.arange(6))
+    np.testing.assert_allclose(score, 1, atol=4e-6)
+
+
+def test_match_patches_without_keys(emulation: ModuleType) -> None:
+    """Nothing can be raised without waiting: such queries get index 0 and NaN, and the other images theirs."""
+    query = random(38, 2, 4, 5, 3).astype(np.float32)
+    masks = [np.zeros((2, 6), bool), np.zeros((2, 6), bool)]
+    masks[1][1] = True
+    index, score, _ = emulation.match_patches(query, [query, query], np.arange(12), masks, 3)
+    np.testing.assert_array_equal(index, [0] * 6 + list(range(6, 12)))
+    assert np.all(np.isnan(score[:6]))
+    np.testing.assert_allclose(score[6:], 1, atol=4e-6)
+
+
+def test_match_patches_out_of_range(emulation: ModuleType) -> None:
+    """Positions outside the maps are not followed into memory."""
+    query = random(39, 4, 5, 3).astype(np.float32)
+    position = np.array([-(2**40), -1, 2, 6, 2**40])
+    index, score = match(emulation, query, query, position, np.ones(6, bool))
+    np.testing.assert_array_equal(index, [0, 0, 2, 0, 0])
+    np.testing.assert_array_equal(np.isnan(score), [True, True, False, True, True])
+
+
+# dtype, size, channels, compute capability, offset of the features; the variant that runs
+CHOICES = [
+    ("float16", 3, 16, 80, 0, "tensor_core: preferred"),
+    ("float32", 3, 5, 80, 0, "tensor_core_split: not tensor_core, as it takes bfloat16 or float16 features, not"),
+    ("float16", 3, 20, 90, 0, "float: not tensor_core, as it takes a multiple of 16 channels, not 20; not tensor_co"),
+    ("bfloat16", 3, 16, 75, 0, "float: not tensor_core, as it needs compute capability 8.0; not tensor_core_split"),
+    ("float16", 3, 16, 80, 1, "float: not tensor_core, as it takes features that begin at a multiple of 16 bytes"),
+    ("float32", 5, 16, 80, 0, "float: not tensor_core, as"),
+]
+
+
+@pytest.mark.parametrize(("dtype", "size", "channels", "capability", "offset", "expected"), CHOICES)
+def test_match_patches_chooses_a_variant(
+    emulation: ModuleType, dtype: str, size: int, channels: int, capability: int, offset: int, expected: str
+) -> None:
+    emulation.set_compute_capability(capability)
+    query = ref.encode(random(40, 1, size, size, channels), dtype)
+    *_, ran = emulation.match_patches(query, [query], np.arange(1), [np.ones((1, 1), bool)], size, offset=offset)
+    assert ran.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size", "capability", "variant", "message"),
+    [
+        ("float32", 3, 90, "tensor_core", "'tensor_core' cannot run: it takes bfloat16 or float16 features"),
+        ("float16", 3, 90, "tensor_core_split", "'tensor_core_split' cannot run: it takes float32 features"),
+        ("float32", 2, 90, "tensor_core_split", "it takes patches of size 3, not 2"),
+        ("float32", 3, 75, "tensor_core_split", "it needs compute capability 8.0"),
+        ("float32", 8, 90, "float", "'float' cannot run: it takes patches of size 1 to 7, not 8"),
+        ("float32", 8, 90, "auto", "no variant can run: .*; not float, as it takes patches of size 1 to 7, not 8"),
+        ("float32", 3, 90, "wgmma", "variant must be 'auto', 'tensor_core', 'tensor_core_split' or 'float' on this"),
+    ],
+)
+def test_match_patches_rejects_a_variant(
+    emulation: ModuleType, dtype: str, size: int, capability: int, variant: str, message: str
+) -> None:
+    emulation.set_compute_capability(capability)
+    query = np.zeros((9, 9, 16), dtype)
+    with pytest.raises(ValueError, match=message):
+        match(emulation, query, query, np.arange(4), np.ones(4, bool), size, variant)
 
 
 # -- vote_patches ------------------------------------------------------------------------------------------

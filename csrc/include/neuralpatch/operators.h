@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 
 namespace neuralpatch {
 
@@ -42,22 +43,35 @@ struct ExtractPatchesBackwardArgs {
   int64_t rows, columns;
 };
 
-// For each selected query patch q, the selected key patch k with the highest <q, k> / (|q| |k|).
-// Ties go to the lowest k; the score of a pair with a zero norm is 0. At least one key is selected.
+// Maps to take matches from: one for each image, or one for all of them.
+struct Exemplar {
+  const void* key;   // pixel-major [key_images, height, width, channels]
+  const bool* mask;  // [mask_images, positions], true where selected
+  int64_t height, width;
+  int64_t key_images, mask_images;  // of each, 1 or as many as there are images
+};
+
+// For each selected query patch q, the selected key patch k, of all exemplars for its image, with the highest
+// <q, k> / (|q| |k|). Ties go to the lowest index; the score of a pair with a zero norm is 0.
 struct MatchPatchesArgs {
-  const void* query;  // pixel-major [query_height, query_width, channels]
-  const void* key;    // pixel-major [key_height, key_width, channels]
-  DType dtype;
-  int64_t channels;
-  int64_t query_height, query_width;
-  int64_t key_height, key_width;
+  const void* query;  // pixel-major [images, query_height, query_width, channels]
+  DType dtype;        // of queries and keys
+  int64_t images, channels, query_height, query_width;
+  const Exemplar* exemplar;  // [exemplars], on the host
+  int exemplars;
   int size;
-  const int64_t* query_position;  // [queries], ascending: the selected positions
+  int variant;                    // choose_match_variant(args, ...).variant
+  const int64_t* query_position;  // [queries], ascending: the selected of the images' positions
   int64_t queries;
-  const bool* key_mask;  // [key positions], true where selected
-  int64_t* index;        // [queries], key position of the best match
-  float* score;          // [queries], its normalised cross-correlation
-  void* workspace;       // CUDA only: match_patches_workspace(args) bytes, 256-byte aligned
+  int64_t* index;   // [queries], best key position; each exemplar's come after those of the one before
+  float* score;     // [queries], its normalised cross-correlation
+  void* workspace;  // CUDA only: match_patches_workspace(args) bytes, 256-byte aligned
+};
+
+// Which variant of an operator runs, and why; or -1, and why none can.
+struct VariantChoice {
+  int variant;
+  std::string reason;
 };
 
 // Averages the matched patches where they overlap. With match m placing key patch index[m] at position[m]:
@@ -105,6 +119,8 @@ struct TotalVariationArgs {
 namespace cpu {
 void extract_patches(const ExtractPatchesArgs& args, const ParallelFor& parallel_for);
 void extract_patches_backward(const ExtractPatchesBackwardArgs& args, const ParallelFor& parallel_for);
+VariantChoice choose_match_variant(const MatchPatchesArgs& args, const std::string& wanted);
+// Every image with queries must have a selected key.
 void match_patches(const MatchPatchesArgs& args, const ParallelFor& parallel_for);
 void vote_patches(const VotePatchesArgs& args, const ParallelFor& parallel_for);
 int64_t texture_loss_workspace(const TextureLossArgs& args);
@@ -118,6 +134,8 @@ void total_variation(const TotalVariationArgs& args, const ParallelFor& parallel
 namespace cuda {
 const char* extract_patches(const ExtractPatchesArgs& args, void* stream);
 const char* extract_patches_backward(const ExtractPatchesBackwardArgs& args, void* stream);
+VariantChoice choose_match_variant(const MatchPatchesArgs& args, const std::string& wanted);
+// The queries of an image without a selected key get index 0 and score NaN.
 int64_t match_patches_workspace(const MatchPatchesArgs& args);
 const char* match_patches(const MatchPatchesArgs& args, void* stream);
 const char* vote_patches(const VotePatchesArgs& args, void* stream);

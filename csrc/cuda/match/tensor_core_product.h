@@ -1,0 +1,162 @@
+// Tiles of D by tensor cores.
+#pragma once
+
+#include "core/copy.h"
+#include "core/tensor_core.h"
+#include "cuda/match/sums.h"
+
+namespace neuralpatch::cuda {
+
+// A warp computes 32 x 32 correlations. cp.async fills a ring of stages ahead of the products.
+//
+// With kTerms = 1, elements are channels. With kTerms = 2, they are the terms of float32 channels (see
+// measure_pixels_kernel), and the product of a = a1 + a2 and b = b1 + b2 is a1 b2 + a2 b1 + a1 b1: the
+// missing a2 b2 is 2^-18 of it or less, as is what the terms leave out.
+template <typename T, int kTerms>
+class TensorCoreProduct {
+ public:
+  using Element = T;
+  static constexpr int kLeastArch = 800;
+  static constexpr int kKeyLanes = 128;
+  static constexpr int kChunk = 32;  // elements
+  static constexpr int kStages = 3;
+
+  struct Shared {
+    alignas(16) T query[kStages][kQueryLanes * kChunk];
+    alignas(16) T key[kStages][kKeyLanes * kChunk];
+  };
+
+  __device__ TensorCoreProduct(const Walk<T>& walk, const StepCursor& start, Shared& shared)
+      : walk_(walk), load_(walk, start), shared_(shared) {
+    for (int i = 0; i < kStages - 1; ++i) fetch(i);
+  }
+
+  // Ends without a barrier after the writes to `tile`, and begins with one before them.
+  template <int kSize>
+  __device__ __forceinline__ void compute(CorrelationTile<kSize, kKeyLanes>& tile) {
+    const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+    const int query = warp / kWarpColumns * kWarpTile, key = warp % kWarpColumns * kWarpTile;
+    Sums sum = {};
+#pragma unroll 1
+    for (int element = 0; element < walk_.pair.elements; element += kChunk) {
+      wait_copies<kStages - 2>();
+      __syncthreads();  // the stage has arrived for all threads, and all have done with the one that is
+                        // filled next
+      fetch(stage_ == 0 ? kStages - 1 : stage_ - 1);
+      multiply_chunk(query, key, sum);
+      stage_ = stage_ + 1 == kStages ? 0 : stage_ + 1;
+    }
+#pragma unroll
+    for (int m = 0; m < kRowFragments; ++m) {
+#pragma unroll
+      for (int n = 0; n < kColumnFragments; ++n) {
+#pragma unroll
+        for (int i = 0; i < 4; i += 2) {
+          const MatrixElement at = fragment_c(lane, i);
+          *reinterpret_cast<float2*>(&tile.x[query + m * 16 + at.row][key + n * 8 + at.column]) =
+              make_float2(sum[m][n].x[i], sum[m][n].x[i + 1]);
+        }
+      }
+    }
+  }
+
+ private:
+  static constexpr int kWarpTile = 32;
+  static constexpr int kWarpColumns = kKeyLanes / kWarpTile;
+  static constexpr int kSegment = 8;  // elements of 16 bytes, the unit of copies and of ldmatrix
+  static constexpr int kSegments = kChunk / kSegment;
+  static_assert(kQueryLanes / kWarpTile * kWarpColumns == kWarps, "one warp tile each");
+  static_assert(kSegments == 4, "the swizzle is for rows of 64 bytes");
+
+  // Where segment s of a lane lies: eight consecutive lanes' segments fall into different banks.
+  static __device__ __forceinline__ int swizzled(int lane, int segment) {
+    return lane * kChunk + (segment ^ (lane / 2 % kSegments)) * kSegment;
+  }
+
+  static constexpr int kRowFragments = kWarpTile / 16, kColumnFragments = kWarpTile / 8;
+  using Sums = FragmentC[kRowFragments][kColumnFragments];
+  using RowFragments = FragmentA[kRowFragments];
+  using ColumnFragments = FragmentB[kColumnFragments];
+
+  // Of each side, one set of fragments at a time is in registers.
+  __device__ __forceinline__ void multiply_chunk(int query, int key, Sums& sum) const {
+    RowFragments a;
+    ColumnFragments b;
+    load_rows(query, 0, a);
+    if constexpr (kTerms == 1) {
+      load_columns(key, 0, b);
+      multiply(a, b, sum);
+      load_rows(query, 1, a);
+      load_columns(key, 1, b);
+    } else {
+      load_columns(key, 1, b);
+      multiply(a, b, sum);
+      load_columns(key, 0, b);
+      multiply(a, b, sum);
+      load_rows(query, 1, a);
+    }
+    multiply(a, b, sum);
+  }
+
+  // The warp's fragments of one half of the chunk's elements.
+  __device__ __forceinline__ void load_rows(int query, int half, RowFragments& a) const {
+    const int lane = threadIdx.x % kWarp;
+#pragma unroll
+    for (int m = 0; m < kRowFragments; ++m) {
+      const int row = query + m * 16 + lane % 16, segment = half * (kSegments / 2) + lane / 16;
+      load_matrices(&shared_.query[stage_][swizzled(row, segment)], a[m].pairs);
+    }
+  }
+  __device__ __forceinline__ void load_columns(int key, int half, ColumnFragments& b) const {
+    const int lane = threadIdx.x % kWarp;
+#pragma unroll
+    for (int n = 0; n < kColumnFragments; n += 2) {
+      const int row = key + n * 8 + lane % 8 + lane / 16 * 8, segment = half * (kSegments / 2) + lane / 8 % 2;
+      uint32_t pairs[4];
+      load_matrices(&shared_.key[stage_][swizzled(row, segment)], pairs);
+      b[n] = {{pairs[0], pairs[1]}};
+      b[n + 1] = {{pairs[2], pairs[3]}};
+    }
+  }
+
+  static __device__ __forceinline__ void multiply(const RowFragments& a, const ColumnFragments& b,
+                                                  Sums& sum) {
+#pragma unroll
+    for (int m = 0; m < kRowFragments; ++m) {
+#pragma unroll
+      for (int n = 0; n < kColumnFragments; ++n) multiply_add<T>(sum[m][n], a[m], b[n]);
+    }
+  }
+
+  // Starts the copies of the next chunk, to a stage that has been read. Commits a group even when there is
+  // nothing left, so that groups count chunks.
+  __device__ __forceinline__ void fetch(int stage) {
+    if (!load_.at.done()) {
+      for (int i = threadIdx.x; i < kQueryLanes * kSegments; i += kThreads) {
+        const int lane = i / kSegments, segment = i % kSegments;
+        copy(load_.at.query_pixel(walk_, lane), walk_.pair.query, segment,
+             &shared_.query[stage][swizzled(lane, segment)]);
+      }
+      for (int i = threadIdx.x; i < kKeyLanes * kSegments; i += kThreads) {
+        const int lane = i / kSegments, segment = i % kSegments;
+        copy(load_.at.key_pixel(walk_, lane), walk_.pair.key, segment,
+             &shared_.key[stage][swizzled(lane, segment)]);
+      }
+      load_.advance();
+    }
+    commit_copies();
+  }
+
+  __device__ __forceinline__ void copy(const T* pixel, const T* anywhere, int segment, T* destination) const {
+    const int element = load_.element + segment * kSegment;
+    const bool inside = pixel != nullptr && element < walk_.pair.elements;
+    start_copy_16(destination, inside ? pixel + element : anywhere, inside);
+  }
+
+  const Walk<T>& walk_;
+  LoadCursor<T, kChunk> load_;
+  Shared& shared_;
+  int stage_ = 0;
+};
+
+}  // namespace neuralpatch::cuda
