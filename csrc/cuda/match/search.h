@@ -47,13 +47,23 @@ __device__ __forceinline__ uint32_t selected_rows(const Walk<T>& walk) {
   return rows;
 }
 
-// With small patches two blocks share a multiprocessor: one sums diagonals while the other multiplies.
-template <int kSize>
-constexpr int kBlocksPerProcessor = kSize <= 3 ? 2 : 1;
+// Shared memory of a multiprocessor, in KB.
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ == 800 || (__CUDA_ARCH__ >= 900 && __CUDA_ARCH__ < 1200)
+constexpr size_t kSharedPerProcessor = 164;
+#else
+constexpr size_t kSharedPerProcessor = __CUDA_ARCH__ < 800 ? 64 : 100;
+#endif
+
+// Where registers and shared memory allow it, two blocks share a multiprocessor: one sums diagonals while the
+// other multiplies. The system takes 1 KB for each.
+template <int kSize, typename Product>
+constexpr int kBlocksPerProcessor =
+    kSize <= 3 && 2 * (sizeof(SearchShared<kSize, Product>) + 1024) <= kSharedPerProcessor * 1024 ? 2 : 1;
 
 // A block works through one item: a query strip of a pair against every splits-th of its key strips.
 template <int kSize, typename Product>
-__global__ void __launch_bounds__(kThreads, kBlocksPerProcessor<kSize>) search_kernel(Problem problem) {
+__global__ void __launch_bounds__(kThreads, (kBlocksPerProcessor<kSize, Product>))
+    search_kernel(Problem problem) {
 #if defined(__CUDA_ARCH__)
   if constexpr (__CUDA_ARCH__ < Product::kLeastArch) return;  // never launched there
 #endif

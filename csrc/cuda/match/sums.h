@@ -53,9 +53,6 @@ class DiagonalSums {
   static constexpr int kRows = kQueryLanes * kGroup / kThreads;
   static_assert(kGroup <= kWarp && kRows >= 1 && kRows <= kGroup, "a warp must hold whole rows");
 
-  __device__ DiagonalSums()
-      : first_row_(threadIdx.x / kGroup * kRows), first_column_(threadIdx.x % kGroup * kColumns) {}
-
   // One step: tile is D at this step. `best` is the table of this item; its entry is updated by always the
   // same thread.
   template <typename T>
@@ -68,13 +65,13 @@ class DiagonalSums {
     const int row = cursor.completed_row(kSize);
     if (row < 0) return;
 
-    const int first_pixel = cursor.first_key_pixel(walk) - (kSize - 1) * walk.plan.key_width + first_column_;
+    const int first_pixel = cursor.first_key_pixel(walk) - (kSize - 1) * walk.plan.key_width + first_column();
     const int pixels = walk.pair.key_height * walk.pair.key_width;
     float scale[kColumns];
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) {
       const int pixel = first_pixel + c;
-      const bool inside = first_column_ + c <= kKeyLanes - kSize && pixel >= 0 && pixel < pixels;
+      const bool inside = first_column() + c <= kKeyLanes - kSize && pixel >= 0 && pixel < pixels;
       scale[c] = inside ? walk.pair.key_scale[pixel] : kNotSelected;
     }
     Candidate found[kRows];
@@ -92,12 +89,16 @@ class DiagonalSums {
     constexpr int kLanesPerRow = kGroup / kRows;
     const int lane = threadIdx.x % kGroup;
     if (lane % kLanesPerRow == 0) {
-      Candidate& entry = best[row][first_row_ + lane / kLanesPerRow];
+      Candidate& entry = best[row][first_row() + lane / kLanesPerRow];
       entry = better_of(entry, winner);
     }
   }
 
  private:
+  // Of the thread's lanes.
+  static __device__ __forceinline__ int first_row() { return threadIdx.x / kGroup * kRows; }
+  static __device__ __forceinline__ int first_column() { return threadIdx.x % kGroup * kColumns; }
+
   // sum[r][c] = D[r, c] + D[r + 1, c + 1] + ...: one row of pixels of the patches. The columns to the right
   // come from the neighbouring lanes, which have just read them: from shared memory, every fourth float at a
   // time, they would meet in the same banks. What the last lanes of a group get is never used.
@@ -106,7 +107,7 @@ class DiagonalSums {
 #pragma unroll
     for (int line = 0; line < kRows + kSize - 1; ++line) {
       float values[kColumns + kSize - 1];
-      const float4 own = *reinterpret_cast<const float4*>(&tile.x[first_row_ + line][first_column_]);
+      const float4 own = *reinterpret_cast<const float4*>(&tile.x[first_row() + line][first_column()]);
       values[0] = own.x;
       values[1] = own.y;
       values[2] = own.z;
@@ -143,7 +144,6 @@ class DiagonalSums {
     }
   }
 
-  int first_row_, first_column_;
   float partial_[kSize > 1 ? kSize - 1 : 1][kRows][kColumns] = {};
 };
 

@@ -36,14 +36,15 @@ class TensorCoreProduct {
   __device__ __forceinline__ void compute(CorrelationTile<kSize, kKeyLanes>& tile) {
     const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
     const int query = warp / kWarpColumns * kWarpTile, key = warp % kWarpColumns * kWarpTile;
+    const int rows = rows_at(query), columns = columns_at(key);
     Sums sum = {};
 #pragma unroll 1
-    for (int element = 0; element < walk_.pair.elements; element += kChunk) {
+    for (int left = walk_.pair.elements; left > 0; left -= kChunk) {
       wait_copies<kStages - 2>();
       __syncthreads();  // the stage has arrived for all threads, and all have done with the one that is
                         // filled next
       fetch(stage_ == 0 ? kStages - 1 : stage_ - 1);
-      multiply_chunk(query, key, sum);
+      multiply_chunk(rows, columns, sum);
       stage_ = stage_ + 1 == kStages ? 0 : stage_ + 1;
     }
 #pragma unroll
@@ -78,42 +79,50 @@ class TensorCoreProduct {
   using RowFragments = FragmentA[kRowFragments];
   using ColumnFragments = FragmentB[kColumnFragments];
 
-  // Of each side, one set of fragments at a time is in registers.
-  __device__ __forceinline__ void multiply_chunk(int query, int key, Sums& sum) const {
+  // Where this lane's pointers for ldmatrix begin in a stage. The swizzle repeats every eight lanes, so that
+  // fragments further down lie at a fixed distance, and the chunk's other half in the segments with bit 1
+  // flipped.
+  static constexpr int kOtherHalf = kSegments / 2 * kSegment;
+  static __device__ __forceinline__ int rows_at(int query) {
+    const int lane = threadIdx.x % kWarp;
+    return swizzled(query + lane % 16, lane / 16);
+  }
+  static __device__ __forceinline__ int columns_at(int key) {
+    const int lane = threadIdx.x % kWarp;
+    return swizzled(key + lane % 8 + lane / 16 * 8, lane / 8 % 2);
+  }
+
+  // `rows` and `columns` are those places. Of each side, one set of fragments at a time is in registers.
+  __device__ __forceinline__ void multiply_chunk(int rows, int columns, Sums& sum) const {
     RowFragments a;
     ColumnFragments b;
-    load_rows(query, 0, a);
+    load_rows(rows, a);
     if constexpr (kTerms == 1) {
-      load_columns(key, 0, b);
+      load_columns(columns, b);
       multiply(a, b, sum);
-      load_rows(query, 1, a);
-      load_columns(key, 1, b);
+      load_rows(rows ^ kOtherHalf, a);
+      load_columns(columns ^ kOtherHalf, b);
     } else {
-      load_columns(key, 1, b);
+      load_columns(columns ^ kOtherHalf, b);
       multiply(a, b, sum);
-      load_columns(key, 0, b);
+      load_columns(columns, b);
       multiply(a, b, sum);
-      load_rows(query, 1, a);
+      load_rows(rows ^ kOtherHalf, a);
     }
     multiply(a, b, sum);
   }
 
-  // The warp's fragments of one half of the chunk's elements.
-  __device__ __forceinline__ void load_rows(int query, int half, RowFragments& a) const {
-    const int lane = threadIdx.x % kWarp;
+  __device__ __forceinline__ void load_rows(int rows, RowFragments& a) const {
 #pragma unroll
     for (int m = 0; m < kRowFragments; ++m) {
-      const int row = query + m * 16 + lane % 16, segment = half * (kSegments / 2) + lane / 16;
-      load_matrices(&shared_.query[stage_][swizzled(row, segment)], a[m].pairs);
+      load_matrices(&shared_.query[stage_][rows + m * 16 * kChunk], a[m].pairs);
     }
   }
-  __device__ __forceinline__ void load_columns(int key, int half, ColumnFragments& b) const {
-    const int lane = threadIdx.x % kWarp;
+  __device__ __forceinline__ void load_columns(int columns, ColumnFragments& b) const {
 #pragma unroll
     for (int n = 0; n < kColumnFragments; n += 2) {
-      const int row = key + n * 8 + lane % 8 + lane / 16 * 8, segment = half * (kSegments / 2) + lane / 8 % 2;
       uint32_t pairs[4];
-      load_matrices(&shared_.key[stage_][swizzled(row, segment)], pairs);
+      load_matrices(&shared_.key[stage_][columns + n * 8 * kChunk], pairs);
       b[n] = {{pairs[0], pairs[1]}};
       b[n + 1] = {{pairs[2], pairs[3]}};
     }
@@ -132,15 +141,19 @@ class TensorCoreProduct {
   // nothing left, so that groups count chunks.
   __device__ __forceinline__ void fetch(int stage) {
     if (!load_.at.done()) {
-      for (int i = threadIdx.x; i < kQueryLanes * kSegments; i += kThreads) {
-        const int lane = i / kSegments, segment = i % kSegments;
-        copy(load_.at.query_pixel(walk_, lane), walk_.pair.query, segment,
-             &shared_.query[stage][swizzled(lane, segment)]);
+      constexpr int kLanes = kThreads / kSegments;  // at a time
+      static_assert(kLanes % 8 == 0, "the swizzle repeats every eight lanes");
+      const int lane = threadIdx.x / kSegments, segment = threadIdx.x % kSegments;
+      const int place = swizzled(lane, segment);
+#pragma unroll
+      for (int first = 0; first < kQueryLanes; first += kLanes) {
+        copy(load_.at.query_pixel(walk_, first + lane), walk_.pair.query, segment,
+             &shared_.query[stage][place + first * kChunk]);
       }
-      for (int i = threadIdx.x; i < kKeyLanes * kSegments; i += kThreads) {
-        const int lane = i / kSegments, segment = i % kSegments;
-        copy(load_.at.key_pixel(walk_, lane), walk_.pair.key, segment,
-             &shared_.key[stage][swizzled(lane, segment)]);
+#pragma unroll
+      for (int first = 0; first < kKeyLanes; first += kLanes) {
+        copy(load_.at.key_pixel(walk_, first + lane), walk_.pair.key, segment,
+             &shared_.key[stage][place + first * kChunk]);
       }
       load_.advance();
     }

@@ -21,12 +21,12 @@ struct Walk {
 class StepCursor {
  public:
   template <typename T>
-  __device__ StepCursor(const Walk<T>& walk, int split) : strip_(split), steps_(0), rows_(0) {
+  __device__ StepCursor(const Walk<T>& walk, int split) : strip_(split), rows_(0), step_(0) {
     find_strip(walk);
   }
 
-  __device__ bool done() const { return steps_ == 0; }
-  __device__ int step() const { return __ffs(int(steps_)) - 1; }
+  __device__ bool done() const { return rows_ == 0; }
+  __device__ int step() const { return int(step_); }
 
   // Pixel of the first key lane at this step.
   template <typename T>
@@ -37,7 +37,7 @@ class StepCursor {
   // The band row that this step completes, or -1 where it completes none that is needed.
   __device__ int completed_row(int size) const {
     const int row = step() - (size - 1);
-    return row >= 0 && (rows_ >> row & 1) ? row : -1;
+    return row >= 0 && (uint32_t(rows_) >> row & 1) ? row : -1;
   }
 
   // The pixel under a lane, or nullptr outside the map.
@@ -57,10 +57,13 @@ class StepCursor {
 
   template <typename T>
   __device__ void advance(const Walk<T>& walk) {
-    steps_ &= steps_ - 1;
-    if (steps_ != 0) return;
-    strip_ += walk.plan.splits;
-    find_strip(walk);
+    const uint32_t steps = steps_for_rows(rows_, walk.plan.size) & ~1u << step_;
+    if (steps != 0) {
+      step_ = uint32_t(__ffs(int(steps))) - 1;
+    } else {
+      strip_ += walk.plan.splits;
+      find_strip(walk);
+    }
   }
 
  private:
@@ -69,6 +72,7 @@ class StepCursor {
   __device__ void find_strip(const Walk<T>& walk) {
     const DiagonalPlan& plan = walk.plan;
     const int pixels = walk.pair.key_height * walk.pair.key_width;
+    rows_ = 0;
     for (; strip_ < plan.key_strips; strip_ += plan.splits) {
       const int row = threadIdx.x % kWarp;  // each lane looks at one band row
       const int64_t begin = key_strip_pixel(plan, strip_) + int64_t(row) * plan.key_width;
@@ -77,14 +81,15 @@ class StepCursor {
           (walk.query_rows >> row & 1) &&
           any_bit(walk.pair.key_bits, int(max(begin, int64_t(0))), int(min(end, int64_t(pixels))));
       rows_ = __ballot_sync(kAllLanes, any);
-      steps_ = steps_for_rows(rows_, plan.size);
-      if (steps_ != 0) return;
+      if (rows_ == 0) continue;
+      step_ = uint32_t(__ffs(int(rows_))) - 1;
+      return;
     }
   }
 
   int strip_;
-  uint32_t steps_;  // of this strip, still to do
-  uint32_t rows_;   // of this strip, needed
+  // In one register: the band rows of this strip that are needed, none at the end, and the step.
+  uint32_t rows_ : kMaxBandRows, step_ : 32 - kMaxBandRows;
 };
 
 // Runs ahead of the walk, one chunk of kChunk elements at a time, to say what to load next.
