@@ -3,20 +3,19 @@
 // A tile multiplies a row of query pixels, one a lane, with a row of key pixels. From one step to the next
 // every lane moves down by one pixel row, so a tile walks along diagonals of (query row, key row) pairs.
 //
-// - Query lanes are the pixel columns of the selected queries' bounding box, once for each band of band_rows
-// rows: all
-//   bands walk at the same time, so that a narrow box still fills a tile.
-// - Key lanes are consecutive pixels of the flattened key map, across row ends. Lane numbers begin band_rows
-// - 1 rows
-//   above the map, so that every key row meets every row of a band.
-// - A strip is a tile's worth of lanes. A patch needs `size` lanes, so the last size - 1 lanes of a strip
-// begin no
-//   patch, and neighbouring strips share them. At a row's end patches that would wrap around are never
-//   selected.
-// - The key strips of a query strip are dealt out to splits, so that a few query strips can fill a GPU. A
-// query strip
-//   and a split make an item, which one block works through. Splits are chosen for all maps of a search
-//   together, so that every item has about as many strips.
+// Query lanes are the pixel columns of the selected queries' bounding box, once for each band of band_rows
+// rows: all bands walk at the same time, so that a narrow box still fills a tile.
+//
+// Key lanes are consecutive pixels of the flattened key map, across row ends. Lane numbers begin band_rows -
+// 1 rows above the map, so that every key row meets every row of a band.
+//
+// A strip is a tile's worth of lanes. A patch needs `size` lanes, so the last size - 1 lanes of a strip begin
+// no patch, and neighbouring strips share them. At a row's end patches that would wrap around are never
+// selected.
+//
+// The key strips of a query strip are dealt out to splits, so that a few query strips can fill a GPU. A query
+// strip and a split make an item, which one block works through. Splits are chosen for all maps of a search
+// together, so that every item has about as many strips.
 #pragma once
 
 #include <cstdint>
