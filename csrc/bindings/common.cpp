@@ -2,6 +2,11 @@
 
 #include <string>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
+
 #if defined(NEURALPATCH_WITH_CUDA)
 // Lives in libtorch_cuda; null where PyTorch has no CUDA support.
 extern "C" __attribute__((weak)) AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device,
@@ -48,7 +53,29 @@ Tensor channels_first(const Tensor& pixels) {
 }
 
 Tensor empty(const std::vector<int64_t>& shape, ScalarType dtype, const Tensor& device_of) {
-  return torch::stable::new_empty(device_of, shape, dtype);
+  Tensor tensor = torch::stable::new_empty(device_of, shape, dtype);
+  advise_huge_pages(tensor);
+  return tensor;
+}
+
+void advise_huge_pages(Tensor& output) {
+#if defined(__linux__)
+  constexpr int64_t kWorthwhile = int64_t{4} << 20;
+  const int64_t bytes = output.numel() * output.element_size();
+  if (output.is_cuda() || bytes < kWorthwhile) return;
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto start = reinterpret_cast<uintptr_t>(output.mutable_data_ptr());
+  const uintptr_t first = (start + page - 1) / page * page, last = (start + bytes) / page * page;
+  madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);  // refused: no harm done
+#endif
+}
+
+void check_channels_last(const char* name, const Tensor& output) {
+  const int64_t channels = output.size(0), height = output.size(1), width = output.size(2);
+  const bool dense = (channels == 1 || output.stride(0) == 1) &&
+                     (width == 1 || output.stride(2) == channels) &&
+                     (height == 1 || output.stride(1) == width * channels);
+  check(dense || output.numel() == 0, name, " must be in channels-last memory without gaps");
 }
 
 void parallel_for(int64_t begin, int64_t end, int64_t grain, const RangeBody& body) {

@@ -44,6 +44,14 @@ Tensor channels_first(const Tensor& pixels);
 
 Tensor empty(const std::vector<int64_t>& shape, ScalarType dtype, const Tensor& device_of);
 
+// Asks for huge pages behind a large output on the CPU that may be fresh memory: the page faults of the first
+// write, one for every 4 KB, would cost more than the operator itself.
+void advise_huge_pages(Tensor& output);
+
+// Checks that `output` can be written in place as pixel-major memory: [C, H, W] with the strides of
+// channels_first(empty({H, W, C})).
+void check_channels_last(const char* name, const Tensor& output);
+
 // torch's thread pool.
 void parallel_for(int64_t begin, int64_t end, int64_t grain, const RangeBody& body);
 
