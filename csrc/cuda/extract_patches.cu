@@ -44,29 +44,48 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// A thread adds up one element's gradient, over the patches that contain it, in row-major order.
+// A block takes a tile of kTile channels by kTile columns of one row of the gradient. Each lane adds up a
+// channel, over the patches that contain the pixel, in row-major order, so that a warp reads consecutive
+// channels of a patch; the tile is turned in shared memory, so that it writes consecutive columns.
+constexpr int kTile = kWarp;
+
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    extract_backward_kernel(const T* grad_patches, T* grad_features, int64_t elements, int64_t channels,
+    extract_backward_kernel(const T* grad_patches, T* grad_features, int64_t tiles, int64_t channels,
                             int64_t height, int64_t width, int size, int stride, int64_t rows,
                             int64_t columns) {
-  for (int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x; i < elements;
-       i += int64_t(gridDim.x) * kThreads) {
-    const int64_t line = i / width, plane = line / height;
-    const int64_t x = i - line * width, y = line - plane * height;
-    const int64_t batch = plane / channels, channel = plane - batch * channels;
+  __shared__ float sums[kTile][kTile + 1];
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  const int64_t column_tiles = (width + kTile - 1) / kTile, channel_tiles = (channels + kTile - 1) / kTile;
+  for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+    const int64_t line = tile / column_tiles, group = line / channel_tiles;
+    const int64_t x0 = (tile - line * column_tiles) * kTile, c0 = (line - group * channel_tiles) * kTile;
+    const int64_t batch = group / height, y = group - batch * height;
     const int64_t first_row = first_patch_containing(y, size, stride), last_row = min(y / stride, rows - 1);
-    const int64_t first_column = first_patch_containing(x, size, stride);
-    const int64_t last_column = min(x / stride, columns - 1);
-    float sum = 0;
-    for (int64_t row = first_row; row <= last_row; ++row) {
-      for (int64_t column = first_column; column <= last_column; ++column) {
-        const int64_t patch = (batch * rows + row) * columns + column;
-        const int64_t dy = y - row * stride, dx = x - column * stride;
-        sum += to_float(grad_patches[((patch * channels + channel) * size + dy) * size + dx]);
+    for (int i = warp; i < kTile; i += kThreads / kWarp) {
+      const int64_t x = x0 + i, channel = c0 + lane;
+      float sum = 0;
+      if (x < width && channel < channels) {
+        const int64_t first_column = first_patch_containing(x, size, stride);
+        const int64_t last_column = min(x / stride, columns - 1);
+        for (int64_t row = first_row; row <= last_row; ++row) {
+          for (int64_t column = first_column; column <= last_column; ++column) {
+            const int64_t patch = (batch * rows + row) * columns + column;
+            const int64_t dy = y - row * stride, dx = x - column * stride;
+            sum += to_float(grad_patches[((patch * channels + channel) * size + dy) * size + dx]);
+          }
+        }
+      }
+      sums[lane][i] = sum;
+    }
+    __syncthreads();
+    for (int i = warp; i < kTile; i += kThreads / kWarp) {
+      const int64_t x = x0 + lane, channel = c0 + i;
+      if (x < width && channel < channels) {
+        grad_features[((batch * channels + channel) * height + y) * width + x] = from_float<T>(sums[i][lane]);
       }
     }
-    grad_features[i] = from_float<T>(sum);
+    __syncthreads();
   }
 }
 
@@ -100,10 +119,11 @@ const char* extract_patches_backward(const ExtractPatchesBackwardArgs& args, voi
   if (elements == 0) return nullptr;
   return with_element_type(args.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    const unsigned blocks = blocks_for(elements, kThreads, kMaxBlocks);
-    extract_backward_kernel<T><<<blocks, kThreads, 0, as_stream(stream)>>>(
-        static_cast<const T*>(args.grad_patches), static_cast<T*>(args.grad_features), elements,
-        args.channels, args.height, args.width, args.size, args.stride, args.rows, args.columns);
+    const int64_t tiles =
+        args.batch * args.height * ((args.channels + kTile - 1) / kTile) * ((args.width + kTile - 1) / kTile);
+    extract_backward_kernel<T><<<blocks_for(tiles, 1, kMaxBlocks), kThreads, 0, as_stream(stream)>>>(
+        static_cast<const T*>(args.grad_patches), static_cast<T*>(args.grad_features), tiles, args.channels,
+        args.height, args.width, args.size, args.stride, args.rows, args.columns);
     return launch_error();
   });
 }

@@ -13,6 +13,9 @@ CASES = [  # batch, channels, height, width, size, stride
     (2, 4, 13, 6, 5, 3),
     (1, 2, 9, 9, 2, 4),
     (0, 3, 5, 5, 3, 1),
+    (2, 70, 37, 20, 3, 1),  # more channels and rows than are taken at a time
+    (1, 33, 18, 35, 3, 2),
+    (1, 40, 20, 9, 4, 1),
 ]
 
 
@@ -27,6 +30,8 @@ def test_matches_reference(case, dtype, device):
 def test_any_strides(device):
     features = torch.randn(2, 9, 8, 10, device=device).permute(0, 2, 3, 1)[:, 1:, :-1, ::2]
     assert torch.equal(ops.extract_patches(features, 3, 2), reference.extract_patches(features, 3, 2))
+    features = torch.randn(2, 40, 9, 8, device=device).to(memory_format=torch.channels_last)
+    assert torch.equal(ops.extract_patches(features, 3, 1), reference.extract_patches(features, 3, 1))
 
 
 @pytest.mark.parametrize("case", CASES)
