@@ -1,54 +1,67 @@
-#include <tuple>
-
 #include "bindings/common.h"
 #include "core/geometry.h"
 
 namespace neuralpatch::bindings {
 namespace {
 
-using Votes = std::tuple<Tensor, Tensor>;
-
 // The arguments in the layout of the launchers; the tensors keep the memory that `args` points to.
 struct Problem {
-  Tensor key, position, index, source, target, count;
+  std::vector<Tensor> keys;
+  Tensor position, index, source;
+  int64_t key_positions;
   VotePatchesArgs args;
-  Votes votes() const { return {channels_first(target), count}; }
 };
 
-Problem prepare(const Tensor& key, const Tensor& position, const Tensor& index, int64_t size, int64_t height,
-                int64_t width) {
-  check_dim("key", key, 3);
+Problem prepare(const std::vector<Tensor>& keys, const Tensor& position, const Tensor& index, int64_t size,
+                Tensor target, Tensor count) {
+  check(!keys.empty() && keys.size() <= VotePatchesArgs::kMaxKeys, "there must be 1 to ",
+        VotePatchesArgs::kMaxKeys, " keys, not ", keys.size());
+  const Tensor& key = keys.front();
   check_dim("position", position, 1);
   check_same_shape("index", index, "position", position);
   check_like("position", position, key, ScalarType::Long);
   check_like("index", index, key, ScalarType::Long);
   check(size >= 1, "size must be at least 1, not ", size);
+  Problem problem{{}, torch::stable::contiguous(position), torch::stable::contiguous(index), {}, 0, {}};
+  VotePatchesArgs& args = problem.args;
+  for (const Tensor& map : keys) {
+    check_dim("key", map, 3);
+    check_like("key", map, key, key.scalar_type());
+    check(map.size(0) == key.size(0), "keys must have equally many channels, not ", key.size(0), " and ",
+          map.size(0));
+    const int64_t rows = positions_along(map.size(1), size), columns = positions_along(map.size(2), size);
+    check(rows > 0 && columns > 0, "patches of size ", size, " do not fit into key of ", map.size(1), " x ",
+          map.size(2), " pixels");
+    problem.keys.push_back(pixel_major(map));
+    args.key[args.keys++] = {problem.keys.back().const_data_ptr(), map.size(1), map.size(2),
+                             problem.key_positions};
+    problem.key_positions += rows * columns;
+  }
+  check_dim("target", target, 3);
+  check_dim("count", count, 2);
+  const int64_t height = target.size(1), width = target.size(2);
+  check(target.size(0) == key.size(0), "target must have ", key.size(0), " channels, not ", target.size(0));
+  check(count.size(0) == height && count.size(1) == width, "count must be [", height, ", ", width, "], not [",
+        count.size(0), ", ", count.size(1), "]");
+  check_like("target", target, key, key.scalar_type());
+  check_like("count", count, key, ScalarType::Float);
+  check_channels_last("target", target);
+  check(count.is_contiguous(), "count must be contiguous");
   const int64_t rows = positions_along(height, size), columns = positions_along(width, size);
   check(rows > 0 && columns > 0, "patches of size ", size, " do not fit into a target of ", height, " x ",
         width, " pixels");
-  check(positions_along(key.size(1), size) > 0 && positions_along(key.size(2), size) > 0, "patches of size ",
-        size, " do not fit into key of ", key.size(1), " x ", key.size(2), " pixels");
-  Problem problem{pixel_major(key),
-                  torch::stable::contiguous(position),
-                  torch::stable::contiguous(index),
-                  empty({rows * columns}, ScalarType::Long, key),
-                  empty({height, width, key.size(0)}, key.scalar_type(), key),
-                  empty({height, width}, ScalarType::Float, key),
-                  {}};
-  VotePatchesArgs& args = problem.args;
-  args.key = problem.key.const_data_ptr();
+  advise_huge_pages(target);
+  problem.source = empty({rows * columns}, ScalarType::Long, key);
   args.dtype = dtype_of("key", key);
   args.channels = key.size(0);
-  args.key_height = key.size(1);
-  args.key_width = key.size(2);
   args.position = problem.position.const_data_ptr<int64_t>();
   args.index = problem.index.const_data_ptr<int64_t>();
   args.matches = position.numel();
   args.size = static_cast<int>(size);
   args.height = height;
   args.width = width;
-  args.target = problem.target.mutable_data_ptr();
-  args.count = problem.count.mutable_data_ptr<float>();
+  args.target = target.mutable_data_ptr();
+  args.count = count.mutable_data_ptr<float>();
   args.source = problem.source.mutable_data_ptr<int64_t>();
   return problem;
 }
@@ -60,24 +73,20 @@ void check_range(const char* name, const int64_t* values, int64_t count, int64_t
   }
 }
 
-Votes vote_patches_cpu(const Tensor& key, const Tensor& position, const Tensor& index, int64_t size,
-                       int64_t height, int64_t width) {
-  Problem problem = prepare(key, position, index, size, height, width);
-  const VotePatchesArgs& args = problem.args;
-  check_range("position", args.position, args.matches, problem.source.numel());
-  check_range("index", args.index, args.matches,
-              positions_along(args.key_height, size) * positions_along(args.key_width, size));
-  cpu::vote_patches(args, parallel_for);
-  return problem.votes();
+void vote_patches_cpu(const std::vector<Tensor>& keys, const Tensor& position, const Tensor& index,
+                      int64_t size, const Tensor& target, const Tensor& count) {
+  Problem problem = prepare(keys, position, index, size, target, count);
+  check_range("position", problem.args.position, problem.args.matches, problem.source.numel());
+  check_range("index", problem.args.index, problem.args.matches, problem.key_positions);
+  cpu::vote_patches(problem.args, parallel_for);
 }
 
 #if defined(NEURALPATCH_WITH_CUDA)
-Votes vote_patches_cuda(const Tensor& key, const Tensor& position, const Tensor& index, int64_t size,
-                        int64_t height, int64_t width) {
-  const torch::stable::accelerator::DeviceGuard guard(key.get_device_index());
-  Problem problem = prepare(key, position, index, size, height, width);
-  check_launch("vote_patches", cuda::vote_patches(problem.args, current_stream(key.get_device_index())));
-  return problem.votes();
+void vote_patches_cuda(const std::vector<Tensor>& keys, const Tensor& position, const Tensor& index,
+                       int64_t size, const Tensor& target, const Tensor& count) {
+  const torch::stable::accelerator::DeviceGuard guard(target.get_device_index());
+  Problem problem = prepare(keys, position, index, size, target, count);
+  check_launch("vote_patches", cuda::vote_patches(problem.args, current_stream(target.get_device_index())));
 }
 #endif
 
@@ -85,8 +94,8 @@ Votes vote_patches_cuda(const Tensor& key, const Tensor& position, const Tensor&
 
 STABLE_TORCH_LIBRARY_FRAGMENT(neuralpatch, m) {
   m.def(
-      "vote_patches(Tensor key, Tensor position, Tensor index, int size, SymInt height, SymInt width) -> "
-      "(Tensor target, Tensor count)");
+      "vote_patches(Tensor[] keys, Tensor position, Tensor index, int size, Tensor(a!) target, "
+      "Tensor(b!) count) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(neuralpatch, CPU, m) { m.impl("vote_patches", TORCH_BOX(&vote_patches_cpu)); }

@@ -3,6 +3,10 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 namespace neuralpatch::cpu {
 namespace {
 
@@ -12,10 +16,12 @@ const Kernels& choose() {
     return wanted == nullptr || std::strcmp(wanted, kernels.name) == 0;
   };
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && allowed(avx512_kernels())) {
-    return avx512_kernels();
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (avx512 && __builtin_cpu_supports("avx512bf16") && allowed(avx512bf16_kernels())) {
+    return avx512bf16_kernels();
   }
+  if (avx512 && allowed(avx512_kernels())) return avx512_kernels();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && allowed(avx2_kernels())) {
     return avx2_kernels();
   }
@@ -25,6 +31,12 @@ const Kernels& choose() {
 }
 
 }  // namespace
+
+void finish_streaming() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
 
 const Kernels& kernels() {
   static const Kernels& chosen = choose();

@@ -1,6 +1,10 @@
 // Inner loops for x86-64 with AVX-512: 512-bit vectors.
 #if defined(__x86_64__)
 
+#include <immintrin.h>
+
+#include <type_traits>
+
 #include "core/dtype.h"
 #include "cpu/kernels.h"
 

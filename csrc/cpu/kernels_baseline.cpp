@@ -1,4 +1,10 @@
 // Inner loops for any machine: 128-bit vectors.
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include <type_traits>
+
 #include "core/dtype.h"
 #include "cpu/kernels.h"
 

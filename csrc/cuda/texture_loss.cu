@@ -1,4 +1,4 @@
-// The texture term: count-weighted squared distance of the features to their targets, and its gradient.
+// The texture term: weighted squared distance of the features to their targets, and its gradient.
 #include "cuda/launch.h"
 
 namespace neuralpatch::cuda {
@@ -7,22 +7,22 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kMaxBlocks = 1024;  // one partial sum each; the same on every device, so that results are too
 
-// `lanes` threads take a pixel, kPack channels at a time. Values and gradient come from one reading of the
-// features.
+// `lanes` threads take a pixel, kPack channels at a time. Values and gradient, which may be null, come from
+// one reading of the features.
 template <typename T, int kPack>
 __global__ void __launch_bounds__(kThreads)
-    texture_loss_kernel(const T* features, const T* target, const float* count, int64_t pixels,
+    texture_loss_kernel(const T* features, const T* target, const float* weights, int64_t pixels,
                         int64_t channels, int lanes, T* gradient, double* partial) {
   const int lane = threadIdx.x % lanes;
   const int64_t pixels_per_block = kThreads / lanes;
   double sum = 0;
   for (int64_t pixel = blockIdx.x * pixels_per_block + threadIdx.x / lanes; pixel < pixels;
        pixel += gridDim.x * pixels_per_block) {
-    const float weight = count[pixel];
+    const float weight = weights[pixel];
     for (int64_t c = int64_t(lane) * kPack; c < channels; c += int64_t(lanes) * kPack) {
       const int64_t at = pixel * channels + c;
       float slope[kPack] = {};
-      if (weight != 0) {  // most of the map has no patches: read nothing there
+      if (weight != 0) {  // often much of the map has no patches: read nothing there
         float value[kPack], goal[kPack];
         load_floats<kPack>(features + at, value);
         load_floats<kPack>(target + at, goal);
@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kThreads)
         }
         sum += static_cast<double>(weight) * squares;
       }
-      store_floats<kPack>(gradient + at, slope);
+      if (gradient != nullptr) store_floats<kPack>(gradient + at, slope);
     }
   }
   sum = block_sum<kThreads>(sum);
@@ -61,7 +61,7 @@ const char* texture_loss(const TextureLossArgs& args, void* stream) {
     const int lanes = lanes_per_pixel(args.channels / kPack);
     const unsigned blocks = blocks_for(args.pixels, kThreads / lanes, kMaxBlocks);
     texture_loss_kernel<T, kPack><<<blocks, kThreads, 0, as_stream(stream)>>>(
-        static_cast<const T*>(args.features), static_cast<const T*>(args.target), args.count, args.pixels,
+        static_cast<const T*>(args.features), static_cast<const T*>(args.target), args.weight, args.pixels,
         args.channels, lanes, static_cast<T*>(args.gradient), args.workspace);
     add_partial_sums<kThreads><<<1, kThreads, 0, as_stream(stream)>>>(args.workspace, int(blocks), args.loss);
     return launch_error();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/geometry.h"
+#include "core/keys.h"
 #include "cuda/launch.h"
 
 namespace neuralpatch::cuda {
@@ -12,14 +13,19 @@ constexpr int kThreads = 256;
 constexpr int64_t kMaxBlocks = 1 << 20;
 constexpr int64_t kMaxExtent = 1 << 30;  // rows, columns and channels are counted in 32 bits
 
-// source[position] = the corner pixel of the key patch placed there. Positions are distinct: no two threads
-// meet.
+// The maps, by value, so that nothing has to be copied to the device before.
+struct Keys {
+  KeyMap map[VotePatchesArgs::kMaxKeys];
+  int count;
+};
+
+// source[position] = where the key patch placed there begins. Positions are distinct: no two threads meet.
 __global__ void __launch_bounds__(kThreads)
-    scatter_kernel(const int64_t* position, const int64_t* index, int64_t matches, int64_t key_columns,
-                   int64_t key_width, int64_t* source) {
+    scatter_kernel(const __grid_constant__ Keys keys, const int64_t* position, const int64_t* index,
+                   int64_t matches, int size, int64_t* source) {
   for (int64_t m = int64_t(blockIdx.x) * kThreads + threadIdx.x; m < matches;
        m += int64_t(gridDim.x) * kThreads) {
-    source[position[m]] = corner_pixel(index[m], key_columns, key_width);
+    source[position[m]] = encode_source(keys.map, keys.count, index[m], size);
   }
 }
 
@@ -27,8 +33,8 @@ __global__ void __launch_bounds__(kThreads)
 // row-major order.
 template <typename T, int kPack>
 __global__ void __launch_bounds__(kThreads, 3)
-    gather_kernel(const T* key, const int64_t* source, int key_width, int channels, int height, int width,
-                  int size, int lanes, T* target, float* count) {
+    gather_kernel(const __grid_constant__ Keys keys, const int64_t* source, int channels, int height,
+                  int width, int size, int lanes, T* target, float* count) {
   const int pixels_per_block = kThreads / lanes;
   const int last_patch_row = height - size, last_patch_column = width - size;  // negative where no patch fits
   for (int y = blockIdx.y; y < height; y += gridDim.y) {
@@ -42,11 +48,12 @@ __global__ void __launch_bounds__(kThreads, 3)
           const int64_t* sources = source + int64_t(row) * (last_patch_column + 1);
           for (int column = max(int(x) - size + 1, 0); column <= min(int(x), last_patch_column); ++column) {
             const int64_t corner = sources[column];
-            if (corner < 0) continue;
+            if (corner == kNoSource) continue;
             ++patches;
-            const int64_t key_pixel = corner + int64_t(y - row) * key_width + (int(x) - column);
+            const KeyMap& key = keys.map[source_key(corner)];
+            const int64_t key_pixel = source_pixel(corner) + (y - row) * key.width + (int(x) - column);
             float value[kPack];
-            load_floats<kPack>(key + key_pixel * channels + c, value);
+            load_floats<kPack>(static_cast<const T*>(key.features) + key_pixel * channels + c, value);
 #pragma unroll
             for (int i = 0; i < kPack; ++i) sum[i] += value[i];
           }
@@ -62,17 +69,21 @@ __global__ void __launch_bounds__(kThreads, 3)
 }
 
 bool vectorised(const VotePatchesArgs& args) {
-  return args.channels * element_size(args.dtype) % 16 == 0 && aligned_16(args.key) &&
-         aligned_16(args.target);
+  bool aligned = args.channels * element_size(args.dtype) % 16 == 0 && aligned_16(args.target);
+  for (int i = 0; i < args.keys; ++i) aligned = aligned && aligned_16(args.key[i].features);
+  return aligned;
 }
 
 }  // namespace
 
 const char* vote_patches(const VotePatchesArgs& args, void* stream) {
   if (args.channels == 0 || args.height == 0 || args.width == 0) return nullptr;
-  if (std::max({args.channels, args.height, args.width, args.key_width}) > kMaxExtent) {
+  if (std::max({args.channels, args.height, args.width}) > kMaxExtent) {
     return "vote_patches: a feature map is too wide or has too many channels";
   }
+  Keys keys{};
+  std::copy_n(args.key, args.keys, keys.map);
+  keys.count = args.keys;
   const int64_t positions = positions_along(args.height, args.size) * positions_along(args.width, args.size);
   if (positions > 0) {
     const cudaError_t error =
@@ -81,8 +92,7 @@ const char* vote_patches(const VotePatchesArgs& args, void* stream) {
   }
   if (args.matches > 0) {
     scatter_kernel<<<blocks_for(args.matches, kThreads, kMaxBlocks), kThreads, 0, as_stream(stream)>>>(
-        args.position, args.index, args.matches, positions_along(args.key_width, args.size), args.key_width,
-        args.source);
+        keys, args.position, args.index, args.matches, args.size, args.source);
   }
   return with_pack(args.dtype, vectorised(args), [&](auto type, auto pack) {
     using T = typename decltype(type)::type;
@@ -91,8 +101,8 @@ const char* vote_patches(const VotePatchesArgs& args, void* stream) {
     const dim3 blocks(blocks_for(args.width, kThreads / lanes, kMaxBlocks),
                       blocks_for(args.height, 1, 65535));
     gather_kernel<T, kPack><<<blocks, kThreads, 0, as_stream(stream)>>>(
-        static_cast<const T*>(args.key), args.source, int(args.key_width), int(args.channels),
-        int(args.height), int(args.width), args.size, lanes, static_cast<T*>(args.target), args.count);
+        keys, args.source, int(args.channels), int(args.height), int(args.width), args.size, lanes,
+        static_cast<T*>(args.target), args.count);
     return launch_error();
   });
 }

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from neuralpatch_cuda.errors import DeviceError
-from neuralpatch_cuda.ops import _register  # noqa: F401
+from neuralpatch_cuda.ops import _register
 
 __all__ = [
     "Precision",
@@ -29,7 +29,9 @@ __all__ = [
     "extract_patches",
     "match_patches",
     "texture_loss",
+    "texture_loss_and_gradient",
     "total_variation",
+    "total_variation_and_gradient",
     "vote_patches",
 ]
 
@@ -146,7 +148,13 @@ def _selected_positions(query: Tensor, mask: Tensor, size: int) -> Tensor:
 
 
 def vote_patches(
-    key: Tensor, position: Tensor, index: Tensor, size: int, height: int, width: int
+    key: Tensor | Sequence[Tensor],
+    position: Tensor,
+    index: Tensor,
+    size: int,
+    height: int,
+    width: int,
+    out: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Put matched patches in their places and average them where they overlap.
 
@@ -156,11 +164,13 @@ def vote_patches(
         target[:, p] = sum over them of key[:, index[m] + d] / count[p], or 0 where count[p] = 0
 
     Args:
-        key: `[C, Hk, Wk]`.
+        key: `[C, Hk, Wk]`, or up to 64 such maps (several exemplars) with equally many channels.
         position: int64 `[M]`, distinct, in the grid of the target.
-        index: int64 `[M]`, in the grid of `key`; `match_patches` returns it.
+        index: int64 `[M]`, in the grid of `key`; `match_patches` returns it. With several maps, it counts the positions
+            of the first, then those of the second, and so on.
         size: side of a patch in pixels.
         height, width: of the target.
+        out: the target and count of an earlier call, to be overwritten, so that nothing of their size is allocated.
 
     Returns:
         target: `[C, height, width]` in the dtype of `key`, in channels-last memory.
@@ -169,17 +179,32 @@ def vote_patches(
     Raises:
         ValueError: also if a position or an index is out of range (checked on the CPU only).
     """
-    _check_tensor("key", key, _FLOATS)
+    keys = [key] if isinstance(key, Tensor) else list(key)
+    if not keys:
+        raise ValueError("key must be at least one feature map")
+    for feature_map in keys:
+        _check_tensor("key", feature_map, (keys[0].dtype,) if feature_map is not keys[0] else _FLOATS)
     _check_tensor("position", position, (torch.int64,))
     _check_tensor("index", index, (torch.int64,))
-    target, count = _ops.vote_patches.default(key, position, index, size, height, width)
+    if keys[0].ndim != 3:
+        raise ValueError(f"key must have 3 dimensions, not {keys[0].ndim}")
+    if out is None:
+        target = keys[0].new_empty(height, width, keys[0].shape[0]).permute(2, 0, 1)
+        count = keys[0].new_empty(height, width, dtype=torch.float32)
+    else:
+        target, count = out
+        _check_tensor("the target of out", target, (keys[0].dtype,))
+        _check_tensor("the count of out", count, (torch.float32,))
+        if target.shape[-2:] != (height, width):
+            raise ValueError(f"the target of out must be {height} x {width} pixels, not {tuple(target.shape[-2:])}")
+    _ops.vote_patches.default(keys, position, index, size, target, count)
     return target, count
 
 
-def texture_loss(features: Tensor, target: Tensor, count: Tensor) -> Tensor:
+def texture_loss(features: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Squared distance of features to voted patches, weighted by the number of votes.
 
-        loss = sum_p count[p] * |features[:, p] - target[:, p]|^2
+        loss = sum_p weight[p] * |features[:, p] - target[:, p]|^2
 
     With the target and count of `vote_patches`, this is the sum over matches of the squared distance between
     the patch of the features and the matched patch, up to a constant that does not depend on the features.
@@ -187,17 +212,48 @@ def texture_loss(features: Tensor, target: Tensor, count: Tensor) -> Tensor:
     Args:
         features: `[C, H, W]`.
         target: `[C, H, W]`, same dtype.
-        count: float32 `[H, W]`.
+        weight: float32 `[H, W]`, the count, or any other weights; where it is 0, nothing else is read. A factor on the
+            loss is best multiplied into it.
 
     Returns:
-        A float32 scalar, differentiable once and with respect to `features` only. Its gradient is computed in
-        the same pass, in the dtype of `features` and in channels-last memory.
+        A float32 scalar, differentiable once and with respect to `features` only. The gradient has the dtype of
+        `features` and channels-last memory.
     """
+    _check_texture(features, target, weight)
+    loss: Tensor = _ops.texture_loss.default(features, target, weight)
+    return loss
+
+
+def texture_loss_and_gradient(
+    features: Tensor, target: Tensor, weight: Tensor, gradient: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`texture_loss` and its gradient in one pass over the features, without autograd.
+
+        gradient[:, p] = 2 * weight[p] * (features[:, p] - target[:, p])
+
+    Args:
+        features, target, weight: as for `texture_loss`.
+        gradient: as `features`, in channels-last memory, to be overwritten; else it is allocated. Every element is
+            written.
+
+    Returns:
+        loss: a float32 scalar.
+        gradient: `[C, H, W]`, the one given or a new one in channels-last memory.
+    """
+    _check_texture(features, target, weight)
+    if gradient is None:
+        if features.ndim != 3:
+            raise ValueError(f"features must have 3 dimensions, not {features.ndim}")
+        gradient = _register.empty_pixel_major(features)
+    _check_tensor("gradient", gradient, (features.dtype,))
+    loss: Tensor = _ops.texture_loss_and_gradient.default(features.detach(), target, weight, gradient)
+    return loss, gradient
+
+
+def _check_texture(features: Tensor, target: Tensor, weight: Tensor) -> None:
     _check_tensor("features", features, _FLOATS)
     _check_tensor("target", target, (features.dtype,))
-    _check_tensor("count", count, (torch.float32,))
-    loss: Tensor = _ops.texture_loss.default(features, target, count)[0]
-    return loss
+    _check_tensor("weight", weight, (torch.float32,))
 
 
 def total_variation(x: Tensor, mask: Tensor) -> Tensor:
@@ -210,18 +266,41 @@ def total_variation(x: Tensor, mask: Tensor) -> Tensor:
         mask: bool `[H, W]`, True in the hole.
 
     Returns:
-        A float32 scalar, differentiable once and with respect to `x`, the gradient computed in the same pass.
+        A float32 scalar, differentiable once and with respect to `x`.
     """
+    _check_variation(x, mask)
+    loss: Tensor = _ops.total_variation.default(x, mask)
+    return loss
+
+
+def total_variation_and_gradient(x: Tensor, mask: Tensor, gradient: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """`total_variation` and its gradient in one pass, without autograd.
+
+    Args:
+        x, mask: as for `total_variation`.
+        gradient: as `x`, contiguous, to be overwritten; else it is allocated. Every element is written.
+
+    Returns:
+        loss: a float32 scalar.
+        gradient: `[C, H, W]`, the one given or a new one.
+    """
+    _check_variation(x, mask)
+    if gradient is None:
+        gradient = x.new_empty(x.shape)
+    _check_tensor("gradient", gradient, (x.dtype,))
+    loss: Tensor = _ops.total_variation_and_gradient.default(x.detach(), mask, gradient)
+    return loss, gradient
+
+
+def _check_variation(x: Tensor, mask: Tensor) -> None:
     _check_tensor("x", x, _FLOATS)
     _check_tensor("mask", mask, (torch.bool,))
-    loss: Tensor = _ops.total_variation.default(x, mask)[0]
-    return loss
 
 
 def build_info() -> dict[str, str]:
     """How the extension module was built, and the vector instructions it uses here.
 
-    Keys: `compiler`, `cpu_isa` ("baseline", "avx2" or "avx512"), `cuda` ("yes" or "no") and, with CUDA,
+    Keys: `compiler`, `cpu_isa` ("baseline", "avx2", "avx512" or "avx512bf16"), `cuda` ("yes" or "no") and, with CUDA,
     `cuda_archs` (compute capabilities, as in "75,80") and `cuda_devices` (their number).
     """
     return dict(line.split("=", 1) for line in _ops.build_info().splitlines())

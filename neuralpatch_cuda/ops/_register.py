@@ -42,20 +42,25 @@ def _match_patches_fake(
 
 
 def _vote_patches_fake(
-    key: Tensor, position: Tensor, index: Tensor, size: int, height: int, width: int
-) -> tuple[Tensor, Tensor]:
-    target = key.new_empty(height, width, key.shape[0]).permute(2, 0, 1)
-    return target, key.new_empty(height, width, dtype=torch.float32)
+    keys: list[Tensor], position: Tensor, index: Tensor, size: int, target: Tensor, count: Tensor
+) -> None:
+    return None
 
 
-def _texture_loss_fake(features: Tensor, target: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    channels, height, width = features.shape
-    gradient = features.new_empty(height, width, channels).permute(2, 0, 1)
-    return features.new_empty((), dtype=torch.float32), gradient
+def _texture_loss_fake(features: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    return features.new_empty((), dtype=torch.float32)
 
 
-def _total_variation_fake(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    return x.new_empty((), dtype=torch.float32), x.new_empty(x.shape)
+def _texture_loss_and_gradient_fake(features: Tensor, target: Tensor, weight: Tensor, gradient: Tensor) -> Tensor:
+    return features.new_empty((), dtype=torch.float32)
+
+
+def _total_variation_fake(x: Tensor, mask: Tensor) -> Tensor:
+    return x.new_empty((), dtype=torch.float32)
+
+
+def _total_variation_and_gradient_fake(x: Tensor, mask: Tensor, gradient: Tensor) -> Tensor:
+    return x.new_empty((), dtype=torch.float32)
 
 
 torch.library.register_fake("neuralpatch::extract_patches", _extract_patches_fake)
@@ -63,7 +68,9 @@ torch.library.register_fake("neuralpatch::extract_patches_backward", _extract_pa
 torch.library.register_fake("neuralpatch::match_patches", _match_patches_fake)
 torch.library.register_fake("neuralpatch::vote_patches", _vote_patches_fake)
 torch.library.register_fake("neuralpatch::texture_loss", _texture_loss_fake)
+torch.library.register_fake("neuralpatch::texture_loss_and_gradient", _texture_loss_and_gradient_fake)
 torch.library.register_fake("neuralpatch::total_variation", _total_variation_fake)
+torch.library.register_fake("neuralpatch::total_variation_and_gradient", _total_variation_and_gradient_fake)
 
 
 # Extraction is linear, and each of the two operators is the other's adjoint.
@@ -93,20 +100,35 @@ torch.library.register_autograd(
 )
 
 
-# The losses compute their gradient in the same pass as their value; backward only scales it.
+# A loss alone is computed forward, and its gradient in one pass backward: computing it forward would take as long in
+# all, as backward would have to scale it, and hold a gradient in between.
 
 
-def _loss_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.inputs = len(inputs)
-    ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(output[1])
+def empty_pixel_major(like: Tensor) -> Tensor:
+    """An uninitialised `[C, H, W]` in channels-last memory, with the shape, dtype and device of `like`."""
+    channels, height, width = like.shape
+    return like.new_empty(height, width, channels).permute(2, 0, 1)
+
+
+def _loss_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
 
 
 @once_differentiable
-def _loss_backward(ctx: Any, grad_loss: Tensor, grad_gradient: Tensor | None) -> tuple[Tensor | None, ...]:
-    (gradient,) = ctx.saved_tensors
-    return gradient * grad_loss, *(None for _ in range(ctx.inputs - 1))
+def _texture_backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
+    features, target, weight = ctx.saved_tensors
+    gradient = empty_pixel_major(features)
+    _ops.texture_loss_and_gradient(features, target, weight * grad_loss, gradient)
+    return gradient, None, None
 
 
-torch.library.register_autograd("neuralpatch::texture_loss", _loss_backward, setup_context=_loss_context)
-torch.library.register_autograd("neuralpatch::total_variation", _loss_backward, setup_context=_loss_context)
+@once_differentiable
+def _variation_backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
+    x, mask = ctx.saved_tensors
+    gradient = x.new_empty(x.shape)
+    _ops.total_variation_and_gradient(x, mask, gradient)
+    return gradient.mul_(grad_loss), None
+
+
+torch.library.register_autograd("neuralpatch::texture_loss", _texture_backward, setup_context=_loss_context)
+torch.library.register_autograd("neuralpatch::total_variation", _variation_backward, setup_context=_loss_context)

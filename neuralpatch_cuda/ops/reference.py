@@ -77,22 +77,23 @@ def _inverse_norm(patches: Tensor) -> Tensor:
 
 
 def vote_patches(
-    key: Tensor, position: Tensor, index: Tensor, size: int, height: int, width: int
+    key: Tensor | Sequence[Tensor], position: Tensor, index: Tensor, size: int, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
     """Sums the matched patches and their number with `fold`, and divides."""
-    patches = extract_patches(_wide(key)[None], size)[0]
+    keys = [key] if isinstance(key, Tensor) else list(key)
+    patches = torch.cat([extract_patches(_wide(one)[None], size)[0] for one in keys])
     placed = patches.new_zeros((height - size + 1) * (width - size + 1), patches.shape[1])
     placed[position] = patches[index]
     taken = patches.new_zeros(placed.shape[0], size * size)
     taken[position] = 1
     total = F.fold(placed.T[None], (height, width), size)[0]
     count = F.fold(taken.T[None], (height, width), size)[0, 0]
-    return (total / count.clamp_min(1)).to(key.dtype), count.float()
+    return (total / count.clamp_min(1)).to(keys[0].dtype), count.float()
 
 
-def texture_loss(features: Tensor, target: Tensor, count: Tensor) -> Tensor:
-    """`sum_p count[p] * |features[:, p] - target[:, p]|^2`."""
-    return ((_wide(features) - _wide(target)).square().sum(0) * count).sum()
+def texture_loss(features: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """`sum_p weight[p] * |features[:, p] - target[:, p]|^2`."""
+    return ((_wide(features) - _wide(target)).square().sum(0) * weight).sum()
 
 
 def total_variation(x: Tensor, mask: Tensor) -> Tensor:

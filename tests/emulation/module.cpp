@@ -166,22 +166,25 @@ py::tuple match_patches(const py::array& query, const std::vector<py::array>& ke
   return py::make_tuple(index, score, choice.reason);
 }
 
-py::tuple vote_patches(const py::array& key, const Integers& position, const Integers& index, int size,
-                       int64_t height, int64_t width, int offset) {
-  const OnDevice key_copy(key, offset);
+py::tuple vote_patches(const std::vector<py::array>& keys, const Integers& position, const Integers& index,
+                       int size, int64_t height, int64_t width, int offset) {
+  std::vector<OnDevice> copies;
   np::VotePatchesArgs args{};
-  args.key = key_copy.data();
-  args.dtype = element_type(key);
-  args.key_height = key.shape(0);
-  args.key_width = key.shape(1);
-  args.channels = key.shape(2);
+  int64_t first = 0;
+  for (const py::array& key : keys) {
+    copies.emplace_back(key, offset);
+    args.key[args.keys++] = {copies.back().data(), key.shape(0), key.shape(1), first};
+    first += np::positions_along(key.shape(0), size) * np::positions_along(key.shape(1), size);
+  }
+  args.dtype = element_type(keys.front());
+  args.channels = keys.front().shape(2);
   args.position = position.data();
   args.index = index.data();
   args.matches = position.size();
   args.size = size;
   args.height = height;
   args.width = width;
-  py::array target = unwritten(key.dtype(), {height, width, args.channels});
+  py::array target = unwritten(keys.front().dtype(), {height, width, args.channels});
   py::array count = unwritten<float>({height, width});
   args.target = target.mutable_data();
   args.count = static_cast<float*>(count.mutable_data());
@@ -192,41 +195,46 @@ py::tuple vote_patches(const py::array& key, const Integers& position, const Int
   return py::make_tuple(target, count);
 }
 
-py::tuple texture_loss(const py::array& features, const py::array& target, const Floats& count, int offset) {
+// Both losses return (loss, gradient), or the loss alone if no gradient is wanted.
+py::object texture_loss(const py::array& features, const py::array& target, const Floats& weight, int offset,
+                        bool with_gradient) {
   const OnDevice features_copy(features, offset), target_copy(target, offset);
   np::TextureLossArgs args{};
   args.features = features_copy.data();
   args.target = target_copy.data();
-  args.count = count.data();
+  args.weight = weight.data();
   args.dtype = element_type(features);
   args.pixels = features.shape(0);
   args.channels = features.shape(1);
   py::array loss = unwritten<float>({}), gradient = unwritten(features.dtype(), {args.pixels, args.channels});
   args.loss = static_cast<float*>(loss.mutable_data());
-  args.gradient = gradient.mutable_data();
+  args.gradient = with_gradient ? gradient.mutable_data() : nullptr;
   const auto workspace = device_memory<double>(np::cuda::texture_loss_workspace(args));
   args.workspace = workspace.get();
   check(np::cuda::texture_loss(args, nullptr));
-  return py::make_tuple(loss, gradient);
+  return with_gradient ? py::object(py::make_tuple(loss, gradient)) : py::object(loss);
 }
 
-py::tuple total_variation(const py::array& x, const Flags& mask) {
-  const py::array source = contiguous(x);
+py::object total_variation(const py::array& x, const Flags& mask, bool with_gradient) {
+  const OnDevice source(x, 0), flags(mask, 0);
   np::TotalVariationArgs args{};
   args.x = source.data();
-  args.mask = mask.data();
-  args.dtype = element_type(source);
-  args.channels = source.shape(0);
-  args.height = source.shape(1);
-  args.width = source.shape(2);
+  args.mask = static_cast<const bool*>(flags.data());
+  args.dtype = element_type(x);
+  args.channels = x.shape(0);
+  args.height = x.shape(1);
+  args.width = x.shape(2);
+  const int64_t count = args.channels * args.height * args.width;
+  const auto slope = device_memory<char>(count * x.itemsize());  // aligned as on a device
   py::array loss = unwritten<float>({}),
-            gradient = unwritten(source.dtype(), {args.channels, args.height, args.width});
+            gradient = unwritten(x.dtype(), {args.channels, args.height, args.width});
   args.loss = static_cast<float*>(loss.mutable_data());
-  args.gradient = gradient.mutable_data();
+  args.gradient = with_gradient ? slope.get() : nullptr;
   const auto workspace = device_memory<double>(np::cuda::total_variation_workspace(args));
   args.workspace = workspace.get();
   check(np::cuda::total_variation(args, nullptr));
-  return py::make_tuple(loss, gradient);
+  memcpy(gradient.mutable_data(), slope.get(), count * x.itemsize());
+  return with_gradient ? py::object(py::make_tuple(loss, gradient)) : py::object(loss);
 }
 
 py::array multiply(const py::array& a, const py::array& b) {
@@ -349,11 +357,11 @@ PYBIND11_MODULE(neuralpatch_emulation, m) {
   m.def("match_patches", &match_patches, py::arg("query"), py::arg("keys"), py::arg("query_position"),
         py::arg("key_masks"), py::arg("size"), py::arg("variant") = "auto", py::arg("offset") = 0,
         "index, score, and which variant ran and why");
-  m.def("vote_patches", &vote_patches, py::arg("key"), py::arg("position"), py::arg("index"), py::arg("size"),
-        py::arg("height"), py::arg("width"), py::arg("offset") = 0);
-  m.def("texture_loss", &texture_loss, py::arg("features"), py::arg("target"), py::arg("count"),
-        py::arg("offset") = 0);
-  m.def("total_variation", &total_variation, py::arg("x"), py::arg("mask"));
+  m.def("vote_patches", &vote_patches, py::arg("keys"), py::arg("position"), py::arg("index"),
+        py::arg("size"), py::arg("height"), py::arg("width"), py::arg("offset") = 0);
+  m.def("texture_loss", &texture_loss, py::arg("features"), py::arg("target"), py::arg("weight"),
+        py::arg("offset") = 0, py::arg("with_gradient") = true);
+  m.def("total_variation", &total_variation, py::arg("x"), py::arg("mask"), py::arg("with_gradient") = true);
   py::module_ core = m.def_submodule("core", "the host-and-device functions of csrc/core");
   define_core(core);
   py::module_ faults = m.def_submodule("faulty", "kernels with one mistake each");

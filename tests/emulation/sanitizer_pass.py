@@ -29,10 +29,11 @@ def run_all() -> None:
                 emulation.extract_patches_backward(patches, *shape[1:], size, stride)
             for channels in (5, 16):
                 key = features(6, 7, channels, dtype=dtype)
-                emulation.vote_patches(key, np.arange(8)[::-1].copy(), np.arange(8), 3, 5, 9)
+                emulation.vote_patches([key, key[1:]], np.arange(8)[::-1].copy(), np.arange(18, 26), 3, 5, 9)
                 pixels = key.reshape(-1, channels)
                 emulation.texture_loss(pixels, pixels, generator.integers(0, 3, 42).astype(np.float32))
-            emulation.total_variation(features(3, 9, 11, dtype=dtype), generator.random((9, 11)) < 0.3)
+            for width in (11, 16):
+                emulation.total_variation(features(3, 9, width, dtype=dtype), generator.random((9, width)) < 0.3)
         for variant, dtype, channels, size in (
             ("float", "float32", 5, 1),
             ("float", "float32", 6, 7),

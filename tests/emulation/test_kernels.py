@@ -50,6 +50,7 @@ EXTRACT_SHAPES = [  # batch, channels, height, width, size, stride
     (1, 5, 11, 4, 4, 3),
     (2, 8, 5, 5, 5, 1),
     (1, 2, 7, 7, 2, 5),
+    (1, 35, 4, 34, 3, 1),
 ]
 
 
@@ -419,8 +420,25 @@ def test_vote_patches(emulation: ModuleType, size: int, channels: int, dtype: st
     key = ref.encode(random(15, key_height, key_width, channels), dtype)
     position = np.random.default_rng(16).permutation((height - size + 1) * (width - size + 1))[:31]
     index = np.random.default_rng(17).integers(0, (key_height - size + 1) * (key_width - size + 1), len(position))
-    target, count = in_all_orders(emulation, lambda: emulation.vote_patches(key, position, index, size, height, width))
+    target, count = in_all_orders(
+        emulation, lambda: emulation.vote_patches([key], position, index, size, height, width)
+    )
     expected, expected_count = ref.vote_patches(ref.decode(key), position, index, size, height, width)
+    np.testing.assert_array_equal(count, expected_count)
+    assert_rounded(target, expected, dtype)
+
+
+@pytest.mark.parametrize("dtype", ref.DTYPES)
+@pytest.mark.parametrize("channels", [3, 16])
+def test_vote_patches_several_maps(emulation: ModuleType, channels: int, dtype: str) -> None:
+    """Maps of different sizes; the expected sums are those of one map with all patches of all maps."""
+    keys = [ref.encode(random(40 + i, *extent, channels), dtype) for i, extent in enumerate([(5, 6), (3, 3), (4, 9)])]
+    patches = [ref.extract_patches(key.transpose(2, 0, 1)[None], 3, 1)[0] for key in keys]
+    joined = np.concatenate(patches).reshape(-1, channels, 3, 3).transpose(2, 0, 3, 1).reshape(3, -1, channels)
+    position = np.random.default_rng(44).permutation(7 * 8)[:40]
+    index = np.random.default_rng(45).integers(0, sum(map(len, patches)), len(position))
+    target, count = in_all_orders(emulation, lambda: emulation.vote_patches(keys, position, index, 3, 9, 10))
+    expected, expected_count = ref.vote_patches(ref.decode(joined), position, 3 * index, 3, 9, 10)
     np.testing.assert_array_equal(count, expected_count)
     assert_rounded(target, expected, dtype)
 
@@ -428,7 +446,7 @@ def test_vote_patches(emulation: ModuleType, size: int, channels: int, dtype: st
 def test_vote_patches_unaligned(emulation: ModuleType) -> None:
     key = random(18, 5, 6, 8).astype(np.float32)
     position, index = np.arange(12), np.arange(12)[::-1].copy()
-    target, count = emulation.vote_patches(key, position, index, 3, 5, 6, offset=1)
+    target, count = emulation.vote_patches([key], position, index, 3, 5, 6, offset=1)
     expected, expected_count = ref.vote_patches(key, position, index, 3, 5, 6)
     np.testing.assert_array_equal(count, expected_count)
     assert_rounded(target, expected, "float32")
@@ -437,7 +455,7 @@ def test_vote_patches_unaligned(emulation: ModuleType) -> None:
 @pytest.mark.parametrize("extent", [(4, 5), (2, 5), (1, 1)])
 def test_vote_patches_without_matches(emulation: ModuleType, extent: tuple[int, int]) -> None:
     none = np.zeros(0, np.int64)
-    target, count = emulation.vote_patches(np.ones((5, 5, 4), np.float32), none, none, 3, *extent)
+    target, count = emulation.vote_patches([np.ones((5, 5, 4), np.float32)], none, none, 3, *extent)
     assert not target.any() and not count.any()
 
 
@@ -453,6 +471,7 @@ def test_texture_loss(emulation: ModuleType, pixels: int, channels: int, dtype: 
     expected, slope = ref.texture_loss(ref.decode(features), ref.decode(target), count)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
     assert_rounded(gradient, slope, dtype)
+    assert emulation.texture_loss(features, target, count, with_gradient=False) == loss
 
 
 def test_texture_loss_ignores_pixels_without_patches(emulation: ModuleType) -> None:
@@ -477,7 +496,9 @@ def test_texture_loss_empty(emulation: ModuleType, pixels: int, channels: int) -
 
 
 @pytest.mark.parametrize("dtype", ref.DTYPES)
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 9), (2, 8, 1), (3, 13, 17), (1, 40, 33)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (3, 1, 9), (2, 8, 1), (3, 13, 17), (1, 40, 33), (2, 7, 24), (1, 1, 8), (3, 9, 8)]
+)
 @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
 def test_total_variation(emulation: ModuleType, shape: tuple[int, int, int], share: float, dtype: str) -> None:
     x = ref.encode(random(24, *shape), dtype)
@@ -486,6 +507,7 @@ def test_total_variation(emulation: ModuleType, shape: tuple[int, int, int], sha
     expected, slope = ref.total_variation(ref.decode(x), mask)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
     assert_rounded(gradient, slope, dtype)
+    assert emulation.total_variation(x, mask, with_gradient=False) == loss
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 3), (3, 0, 3), (3, 3, 0)])

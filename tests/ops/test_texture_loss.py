@@ -39,6 +39,37 @@ def test_scaled_by_the_incoming_gradient(device):
     torch.testing.assert_close(scaled, 3 * gradient)
 
 
+def test_loss_and_gradient(dtype, make_map, device):
+    """The form without autograd, for every vector length and with fractional weights, in place of what was there."""
+    for shape in SHAPES:
+        features, target = make_map(*shape, dtype), make_map(*shape, dtype)
+        weight = torch.rand(shape[1:], device=device) * (torch.rand(shape[1:], device=device) < 0.7)
+        expected = value_and_gradient(ops.texture_loss, features, target, weight)
+        gradient = torch.full((*shape[1:], shape[0]), torch.nan, dtype=dtype, device=device).permute(2, 0, 1)
+        loss, result = ops.texture_loss_and_gradient(features, target, weight, gradient)
+        assert result is gradient
+        assert torch.equal(loss, expected[0])
+        assert torch.equal(gradient, expected[1])
+        assert torch.equal(ops.texture_loss_and_gradient(features, target, weight)[1], gradient)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_written_past_the_caches(dtype):
+    """As maps larger than the caches are, on the CPU."""
+    features, target = torch.randn(2, 130, 260, 256).to(dtype).permute(0, 3, 1, 2).unbind()
+    weight = torch.rand(130, 260)
+    _, gradient = ops.texture_loss_and_gradient(features, target, weight)
+    expected = torch.cat(
+        [
+            ops.texture_loss_and_gradient(features[:, i : i + 10], target[:, i : i + 10], weight[i : i + 10])[1]
+            for i in range(0, 130, 10)
+        ],
+        dim=1,
+    )
+    assert gradient.numel() * gradient.element_size() >= 16 << 20
+    assert torch.equal(gradient, expected)
+
+
 def test_nothing_counts(device):
     features = torch.full((4, 3, 3), torch.inf, device=device)
     loss, gradient = value_and_gradient(
@@ -106,6 +137,10 @@ def test_opcheck(device):
     features = torch.randn(4, 6, 7, device=device, requires_grad=True)
     arguments = torch.randn(4, 6, 7, device=device), torch.rand(6, 7, device=device)
     torch.library.opcheck(torch.ops.neuralpatch.texture_loss.default, (features, *arguments))
+    gradient = torch.empty(6, 7, 4, device=device).permute(2, 0, 1)
+    torch.library.opcheck(
+        torch.ops.neuralpatch.texture_loss_and_gradient.default, (features.detach(), *arguments, gradient)
+    )
 
 
 def test_compiles(device):
@@ -121,11 +156,17 @@ def test_wrong_arguments(device):
     features, count = torch.zeros(4, 6, 7, device=device), torch.zeros(6, 7, device=device)
     with pytest.raises(ValueError, match="target must have the shape"):
         ops.texture_loss(features, features[:3], count)
-    with pytest.raises(ValueError, match=r"count must be \[6, 7\]"):
+    with pytest.raises(ValueError, match=r"weight must be \[6, 7\]"):
         ops.texture_loss(features, features, count[1:])
     with pytest.raises(ValueError, match="3 dimensions"):
         ops.texture_loss(features[None], features[None], count)
     with pytest.raises(TypeError, match="target must be float32"):
         ops.texture_loss(features, features.half(), count)
-    with pytest.raises(TypeError, match="count must be float32"):
+    with pytest.raises(TypeError, match="weight must be float32"):
         ops.texture_loss(features, features, count.double())
+    with pytest.raises(ValueError, match="gradient must be in channels-last memory"):
+        ops.texture_loss_and_gradient(features, features, count, torch.empty_like(features))
+    with pytest.raises(ValueError, match="gradient must have the shape of features"):
+        ops.texture_loss_and_gradient(features, features, count, features[1:])
+    with pytest.raises(TypeError, match="gradient must be float32"):
+        ops.texture_loss_and_gradient(features, features, count, features.half())

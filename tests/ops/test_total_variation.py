@@ -31,6 +31,26 @@ def test_matches_reference(shape, share, dtype, make_map, device):
     assert (gradient.double() - exact_gradient).abs().max() <= 2 * torch_error + 4e-6
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_loss_and_gradient(shape, dtype, make_map, device):
+    """The form without autograd, in place of what was there."""
+    x, mask = make_map(*shape, dtype), torch.rand(shape[1:], device=device) < 0.2
+    expected = value_and_gradient(ops.total_variation, x, mask)
+    gradient = torch.full(shape, torch.nan, dtype=dtype, device=device)
+    loss, result = ops.total_variation_and_gradient(x, mask, gradient)
+    assert result is gradient
+    assert torch.equal(loss, expected[0])
+    assert torch.equal(gradient, expected[1])
+    assert torch.equal(ops.total_variation_and_gradient(x, mask)[1], gradient)
+
+
+def test_scaled_by_the_incoming_gradient(device):
+    x, mask = torch.randn(3, 9, 11, device=device), torch.rand(9, 11, device=device) < 0.5
+    _, gradient = value_and_gradient(ops.total_variation, x, mask)
+    _, scaled = value_and_gradient(lambda *a: 3 * ops.total_variation(*a), x, mask)
+    torch.testing.assert_close(scaled, 3 * gradient)
+
+
 def test_only_the_hole_and_its_rim(device):
     x = torch.randn(3, 10, 12, device=device)
     mask = torch.zeros(10, 12, dtype=torch.bool, device=device)
@@ -42,6 +62,8 @@ def test_only_the_hole_and_its_rim(device):
     assert ops.total_variation(far, mask) == loss
     rim = torch.nn.functional.max_pool2d(mask[None].float(), 3, 1, 1)[0] > 0
     assert not gradient[:, ~rim].any()
+    x[:, ~rim] = torch.nan
+    assert ops.total_variation(x, mask).isfinite()
 
 
 def test_same_bytes_for_any_threads(dtype, threads):
@@ -63,6 +85,9 @@ def test_opcheck(device):
     x = torch.randn(3, 9, 21, device=device, requires_grad=True)
     mask = torch.rand(9, 21, device=device) < 0.3
     torch.library.opcheck(torch.ops.neuralpatch.total_variation.default, (x, mask))
+    torch.library.opcheck(
+        torch.ops.neuralpatch.total_variation_and_gradient.default, (x.detach(), mask, torch.empty_like(x))
+    )
 
 
 def test_wrong_arguments(device):
@@ -75,3 +100,5 @@ def test_wrong_arguments(device):
         ops.total_variation(x, mask.float())
     with pytest.raises(TypeError, match="float64"):
         ops.total_variation(x.double(), mask)
+    with pytest.raises(ValueError, match="gradient must be contiguous"):
+        ops.total_variation_and_gradient(x, mask, torch.zeros(3, 7, 6, device=device).mT)

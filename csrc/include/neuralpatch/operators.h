@@ -74,33 +74,43 @@ struct VariantChoice {
   std::string reason;
 };
 
+// One of the maps that patches are taken from. Its positions are numbered from `first` on, after those of the
+// maps before it.
+struct KeyMap {
+  const void* features;  // pixel-major [height, width, channels]
+  int64_t height, width;
+  int64_t first;
+};
+
 // Averages the matched patches where they overlap. With match m placing key patch index[m] at position[m]:
 //   count[p] = number of (m, d) with position[m] + d == p,
 //   target[p] = sum over them of key[index[m] + d] / count[p], or 0 where count[p] == 0.
 struct VotePatchesArgs {
-  const void* key;  // pixel-major [key_height, key_width, channels]
+  static constexpr int kMaxKeys = 64;  // by value in the parameters of a CUDA kernel
+  KeyMap key[kMaxKeys];
+  int keys;
   DType dtype;
-  int64_t channels, key_height, key_width;
+  int64_t channels;
   const int64_t* position;  // [matches], distinct positions in the grid of the target
-  const int64_t* index;     // [matches], positions in the grid of the key
+  const int64_t* index;     // [matches], positions in the grids of the keys
   int64_t matches;
   int size;
   int64_t height, width;  // of the target
   void* target;           // pixel-major [height, width, channels]
   float* count;           // [height, width]
-  int64_t* source;        // workspace, one per target position: the key position placed there, or -1
+  int64_t* source;        // workspace, one per target position: where the patch placed there begins, or -1
 };
 
-// loss = sum_p count[p] * |features[p] - target[p]|^2;  gradient[p] = 2 * count[p] * (features[p] -
-// target[p]).
+// loss = sum_p weight[p] * |features[p] - target[p]|^2;  gradient[p] = 2 * weight[p] * (features[p] -
+// target[p]). Nothing is read where the weight is 0.
 struct TextureLossArgs {
   const void* features;  // pixel-major [pixels, channels]
   const void* target;    // the same shape and dtype
-  const float* count;    // [pixels]
+  const float* weight;   // [pixels]
   DType dtype;
   int64_t channels, pixels;
   float* loss;        // one value
-  void* gradient;     // as features
+  void* gradient;     // as features, or null if only the loss is wanted
   double* workspace;  // texture_loss_workspace(args) values: partial sums, added in a fixed order
 };
 
@@ -112,7 +122,7 @@ struct TotalVariationArgs {
   DType dtype;
   int64_t channels, height, width;
   float* loss;        // one value
-  void* gradient;     // as x
+  void* gradient;     // as x, or null if only the loss is wanted
   double* workspace;  // total_variation_workspace(args) values: partial sums, added in a fixed order
 };
 
