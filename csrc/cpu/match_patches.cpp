@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <mutex>
 #include <new>
@@ -94,37 +95,62 @@ struct Block {
   int64_t offset;  // of the block's data
 };
 
-// A feature map widened to float32 and laid out for the matrix product: for each block, each pixel row, and
-// each panel of up to `panel` pixels, [channels, pixels of the panel].
+// A feature map laid out for the matrix product: for each block, each pixel row, and each panel of up to
+// `panel` pixels, [words, pixels of the panel]. A word is a channel widened to float32, or a pair of channels
+// in bfloat16 where the machine multiplies those.
 class PackedMap {
  public:
+  // Room is made for all blocks at the same time, or only for one.
   PackedMap(const void* features, DType dtype, int64_t channels, int64_t width, const Selection& selection,
-            int64_t block_pixels, int64_t panel, int64_t alignment, const ParallelFor& parallel_for)
-      : channels_(channels),
+            int64_t block_pixels, int64_t panel, int64_t alignment, bool all_at_once,
+            const ParallelFor& parallel_for)
+      : features_(static_cast<const char*>(features)),
+        dtype_(dtype),
+        channels_(channels),
+        words_(packs_pairs(dtype) ? divide_up(channels, 2) : channels),
+        width_(width),
         panel_(panel),
-        blocks_(split(selection, block_pixels, alignment, channels)),
-        data_(blocks_.back().offset + selection.pixel_rows() * blocks_.back().pixels * channels),
+        selection_(selection),
+        blocks_(split(selection, block_pixels, alignment, all_at_once ? words_ : 0)),
+        data_(all_at_once ? blocks_.back().offset + selection.pixel_rows() * blocks_.back().pixels * words_
+                          : selection.pixel_rows() * longest(blocks_) * words_),
         squares_(selection.pixel_rows() * selection.pixel_columns()) {
     const int64_t columns = selection.pixel_columns();
-    const int64_t element = dtype == DType::kFloat32 ? 4 : 2;
     parallel_for(0, selection.pixel_rows(), 1, [&](int64_t begin, int64_t end) {
-      std::vector<float> row(columns * channels);
+      std::vector<float> wide(channels);
       for (int64_t a = begin; a < end; ++a) {
-        const int64_t pixel = (selection.top + a) * width + selection.left;
-        kernels().widen(static_cast<const char*>(features) + pixel * channels * element, dtype,
-                        columns * channels, row.data());
         for (int64_t x = 0; x < columns; ++x) {
-          squares_[a * columns + x] = kernels().sum_of_squares(&row[x * channels], channels);
-        }
-        for (const Block& block : blocks_) {
-          const int64_t available = std::min(block.pixels, columns - block.first);
-          pack(&row[block.first * channels], available, block.pixels, data_.get() + row_offset(block, a));
+          kernels().widen(pixel(a, x), dtype, channels, wide.data());
+          squares_[a * columns + x] = kernels().sum_of_squares(wide.data(), channels);
         }
       }
     });
   }
 
+  static bool packs_pairs(DType dtype) {
+    return dtype == DType::kBFloat16 && kernels().multiply_pairs != nullptr;
+  }
+
+  void pack(const Block& block, const ParallelFor& parallel_for) {
+    const int64_t available = std::min(block.pixels, selection_.pixel_columns() - block.first);
+    parallel_for(0, selection_.pixel_rows(), 1, [&](int64_t begin, int64_t end) {
+      std::vector<float> row(available * words_);
+      for (int64_t a = begin; a < end; ++a) {
+        if (!packs_pairs(dtype_)) {
+          kernels().widen(pixel(a, block.first), dtype_, available * channels_, row.data());
+        } else {
+          for (int64_t x = 0; x < available; ++x) {  // an odd channel at the end is paired with 0
+            row[(x + 1) * words_ - 1] = 0;
+            std::memcpy(&row[x * words_], pixel(a, block.first + x), channels_ * sizeof(uint16_t));
+          }
+        }
+        transpose(row.data(), available, block.pixels, data_.get() + row_offset(block, a));
+      }
+    });
+  }
+
   const std::vector<Block>& blocks() const { return blocks_; }
+  int64_t words() const { return words_; }
   const float* row(const Block& block, int64_t a) const { return data_.get() + row_offset(block, a); }
 
   // The squared norm of the patch whose top-left pixel is (y, x) of the box.
@@ -139,8 +165,9 @@ class PackedMap {
   }
 
  private:
+  // `words` is 0 if all blocks share their place.
   static std::vector<Block> split(const Selection& selection, int64_t block_pixels, int64_t alignment,
-                                  int64_t channels) {
+                                  int64_t words) {
     const int64_t halo = selection.size - 1;
     // With large patches, longer blocks keep the overlap of the blocks below a third.
     const int64_t most = std::max(block_pixels, round_up(4 * halo, alignment)) - halo;
@@ -151,32 +178,44 @@ class PackedMap {
     for (int64_t first = 0; first < selection.columns; first += each) {
       const int64_t positions = std::min(each, selection.columns - first);
       blocks.push_back({first, positions, round_up(positions + halo, alignment), offset});
-      offset += selection.pixel_rows() * blocks.back().pixels * channels;
+      offset += selection.pixel_rows() * blocks.back().pixels * words;
     }
     return blocks;
   }
 
-  int64_t row_offset(const Block& block, int64_t a) const {
-    return block.offset + a * block.pixels * channels_;
+  static int64_t longest(const std::vector<Block>& blocks) {
+    int64_t pixels = 0;
+    for (const Block& block : blocks) pixels = std::max(pixels, block.pixels);
+    return pixels;
   }
 
+  const char* pixel(int64_t a, int64_t x) const {
+    const int64_t number = (selection_.top + a) * width_ + selection_.left + x;
+    return features_ + number * channels_ * (dtype_ == DType::kFloat32 ? 4 : 2);
+  }
+
+  int64_t row_offset(const Block& block, int64_t a) const { return block.offset + a * block.pixels * words_; }
+
   // Transposes the pixels panel by panel; those past `available` are zero.
-  void pack(const float* source, int64_t available, int64_t pixels, float* result) const {
-    constexpr int64_t kChannels = 16;  // one cache line of each source pixel at a time
+  void transpose(const float* source, int64_t available, int64_t pixels, float* result) const {
+    constexpr int64_t kWords = 16;  // one cache line of each source pixel at a time
     for (int64_t first = 0; first < pixels; first += panel_) {
       const int64_t width = std::min(panel_, pixels - first);
-      float* panel = result + first * channels_;
-      for (int64_t c0 = 0; c0 < channels_; c0 += kChannels) {
-        const int64_t c1 = std::min(c0 + kChannels, channels_);
+      float* panel = result + first * words_;
+      for (int64_t c0 = 0; c0 < words_; c0 += kWords) {
+        const int64_t c1 = std::min(c0 + kWords, words_);
         for (int64_t x = 0; x < width; ++x) {
-          const float* pixel = source + (first + x) * channels_;
+          const float* pixel = source + (first + x) * words_;
           for (int64_t c = c0; c < c1; ++c) panel[c * width + x] = first + x < available ? pixel[c] : 0.0f;
         }
       }
     }
   }
 
-  int64_t channels_, panel_;
+  const char* features_;
+  DType dtype_;
+  int64_t channels_, words_, width_, panel_;
+  const Selection& selection_;
   std::vector<Block> blocks_;
   Buffer data_;
   std::vector<double> squares_;
@@ -241,39 +280,20 @@ class Matcher {
                       query_columns_, args.size)),
         key_(select(keys, key_columns_, args.size)),
         packed_query_(args.query, args.dtype, args.channels, args.query_width, query_, kQueryPixels,
-                      kernels_.group, 1, parallel_for),
+                      kernels_.group, 1, true, parallel_for),
         packed_key_(args.key, args.dtype, args.channels, args.key_width, key_, kKeyPixels,
-                    Kernels::kTileVectors * kernels_.lanes, kernels_.lanes, parallel_for),
+                    Kernels::kTileVectors * kernels_.lanes, kernels_.lanes, false, parallel_for),
         best_(query_.rows * query_.columns, Best::none()) {
+    for (const Block& block : packed_query_.blocks()) packed_query_.pack(block, parallel_for);
     for (const Block& block : packed_key_.blocks()) key_blocks_.push_back(describe(block));
   }
 
+  // One block of the keys' columns after the other, as only one is packed at a time.
   void run(const ParallelFor& parallel_for) {
-    // An item is a block of queries in a strip of rows, a block of keys, and one diagonal.
-    const int64_t strips = divide_up(query_.rows, kStripRows);
-    const int64_t strip_rows = divide_up(query_.rows, strips);
-    const int64_t diagonals = strip_rows + key_.rows - 1;
-    const auto query_blocks = static_cast<int64_t>(packed_query_.blocks().size());
-    const auto key_blocks = static_cast<int64_t>(key_blocks_.size());
-    const int64_t items = strips * query_blocks * key_blocks * diagonals;
-    std::atomic<int64_t> next{0};
-    // Items differ in cost, so each worker fetches the next one when it is done, whatever its share of the
-    // range.
-    parallel_for(0, items, 1, [&](int64_t, int64_t) {
-      int64_t item = next++;
-      if (item >= items) return;
-      Worker worker(*this, strip_rows);
-      for (; item < items; item = next++) {
-        const int64_t diagonal = item % diagonals;
-        const int64_t k = item / diagonals % key_blocks;
-        const int64_t q = item / diagonals / key_blocks % query_blocks;
-        const int64_t strip = item / diagonals / key_blocks / query_blocks;
-        worker.select_queries(strip * strip_rows, packed_query_.blocks()[q]);
-        // On the first diagonal, the strip's last row meets the first key row.
-        worker.match(diagonal + 1 - (strip + 1) * strip_rows, packed_key_.blocks()[k], key_blocks_[k]);
-      }
-      worker.merge();
-    });
+    for (size_t k = 0; k < key_blocks_.size(); ++k) {
+      packed_key_.pack(packed_key_.blocks()[k], parallel_for);
+      match_block(packed_key_.blocks()[k], key_blocks_[k], parallel_for);
+    }
     finish(parallel_for);
   }
 
@@ -374,7 +394,9 @@ class Matcher {
     // Computes D(a, b), and from it H(a, b) into the ring.
     void add_row(int64_t a, int64_t b, const Block& key_block, const KeyBlock& key) {
       const int lanes = m_.kernels_.lanes, group = m_.kernels_.group;
-      const int64_t channels = m_.args_.channels, panel = Kernels::kTileVectors * lanes;
+      const int64_t words = m_.packed_key_.words(), panel = Kernels::kTileVectors * lanes;
+      const auto multiply =
+          PackedMap::packs_pairs(m_.args_.dtype) ? m_.kernels_.multiply_pairs : m_.kernels_.multiply;
       const float* query_row = m_.packed_query_.row(*block_, a);
       const float* key_row = m_.packed_key_.row(key_block, b);
       const uint8_t* query_pixels = &m_.query_.pixels[a * m_.query_.pixel_columns() + block_->first];
@@ -387,8 +409,8 @@ class Matcher {
         for (int64_t x = 0; x < block_->pixels; x += group) {
           const int rows = static_cast<int>(std::min<int64_t>(group, block_->pixels - x));
           if (!any(query_pixels + x, rows)) continue;
-          m_.kernels_.multiply(query_row + x * channels, key_row + first * channels, channels, rows, vectors,
-                               tile_.get() + x * key.stride + first, key.stride);
+          multiply(query_row + x * words, key_row + first * words, words, rows, vectors,
+                   tile_.get() + x * key.stride + first, key.stride);
         }
       }
       m_.kernels_.sum_diagonals(tile_.get(), key.stride, size_,
@@ -416,6 +438,32 @@ class Matcher {
     std::vector<float> score_;        // [strip rows, positions of the block, lanes]
     std::vector<int32_t> index_;
   };
+
+  void match_block(const Block& block, const KeyBlock& key, const ParallelFor& parallel_for) {
+    // An item is a block of queries in a strip of rows, and one diagonal.
+    const int64_t strips = divide_up(query_.rows, kStripRows);
+    const int64_t strip_rows = divide_up(query_.rows, strips);
+    const int64_t diagonals = strip_rows + key_.rows - 1;
+    const auto query_blocks = static_cast<int64_t>(packed_query_.blocks().size());
+    const int64_t items = strips * query_blocks * diagonals;
+    std::atomic<int64_t> next{0};
+    // Items differ in cost, so each worker fetches the next one when it is done, whatever its share of the
+    // range.
+    parallel_for(0, items, 1, [&](int64_t, int64_t) {
+      int64_t item = next++;
+      if (item >= items) return;
+      Worker worker(*this, strip_rows);
+      for (; item < items; item = next++) {
+        const int64_t diagonal = item % diagonals;
+        const int64_t q = item / diagonals % query_blocks;
+        const int64_t strip = item / diagonals / query_blocks;
+        worker.select_queries(strip * strip_rows, packed_query_.blocks()[q]);
+        // On the first diagonal, the strip's last row meets the first key row.
+        worker.match(diagonal + 1 - (strip + 1) * strip_rows, block, key);
+      }
+      worker.merge();
+    });
+  }
 
   KeyBlock describe(const Block& block) const {
     const int lanes = kernels_.lanes;
@@ -465,7 +513,7 @@ class Matcher {
   const Kernels& kernels_;
   const int64_t query_columns_, key_columns_;
   const Selection query_, key_;
-  const PackedMap packed_query_, packed_key_;
+  PackedMap packed_query_, packed_key_;
   std::vector<KeyBlock> key_blocks_;
   std::mutex mutex_;
   std::vector<Best> best_;  // [query rows, query columns] of the box; guarded by mutex_ while workers run
