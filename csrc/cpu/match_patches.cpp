@@ -97,17 +97,18 @@ struct Block {
 
 // A feature map laid out for the matrix product: for each block, each pixel row, and each panel of up to
 // `panel` pixels, [words, pixels of the panel]. A word is a channel widened to float32, or a pair of channels
-// in bfloat16 where the machine multiplies those.
+// in bfloat16.
 class PackedMap {
  public:
   // Room is made for all blocks at the same time, or only for one.
-  PackedMap(const void* features, DType dtype, int64_t channels, int64_t width, const Selection& selection,
-            int64_t block_pixels, int64_t panel, int64_t alignment, bool all_at_once,
-            const ParallelFor& parallel_for)
+  PackedMap(const void* features, DType dtype, bool in_pairs, int64_t channels, int64_t width,
+            const Selection& selection, int64_t block_pixels, int64_t panel, int64_t alignment,
+            bool all_at_once, const ParallelFor& parallel_for)
       : features_(static_cast<const char*>(features)),
         dtype_(dtype),
+        in_pairs_(in_pairs),
         channels_(channels),
-        words_(packs_pairs(dtype) ? divide_up(channels, 2) : channels),
+        words_(in_pairs ? divide_up(channels, 2) : channels),
         width_(width),
         panel_(panel),
         selection_(selection),
@@ -127,16 +128,12 @@ class PackedMap {
     });
   }
 
-  static bool packs_pairs(DType dtype) {
-    return dtype == DType::kBFloat16 && kernels().multiply_pairs != nullptr;
-  }
-
   void pack(const Block& block, const ParallelFor& parallel_for) {
     const int64_t available = std::min(block.pixels, selection_.pixel_columns() - block.first);
     parallel_for(0, selection_.pixel_rows(), 1, [&](int64_t begin, int64_t end) {
       std::vector<float> row(available * words_);
       for (int64_t a = begin; a < end; ++a) {
-        if (!packs_pairs(dtype_)) {
+        if (!in_pairs_) {
           kernels().widen(pixel(a, block.first), dtype_, available * channels_, row.data());
         } else {
           for (int64_t x = 0; x < available; ++x) {  // an odd channel at the end is paired with 0
@@ -214,6 +211,7 @@ class PackedMap {
 
   const char* features_;
   DType dtype_;
+  bool in_pairs_;
   int64_t channels_, words_, width_, panel_;
   const Selection& selection_;
   std::vector<Block> blocks_;
@@ -259,6 +257,7 @@ struct PairArgs {
   const void* query;  // pixel-major [query_height, query_width, channels]
   const void* key;    // pixel-major [key_height, key_width, channels]
   DType dtype;
+  bool in_pairs;  // multiply pairs of bfloat16
   int64_t channels;
   int64_t query_height, query_width;
   int64_t key_height, key_width;
@@ -279,9 +278,9 @@ class Matcher {
         query_(select(std::vector<int64_t>(args.query_position, args.query_position + args.queries),
                       query_columns_, args.size)),
         key_(select(keys, key_columns_, args.size)),
-        packed_query_(args.query, args.dtype, args.channels, args.query_width, query_, kQueryPixels,
-                      kernels_.group, 1, true, parallel_for),
-        packed_key_(args.key, args.dtype, args.channels, args.key_width, key_, kKeyPixels,
+        packed_query_(args.query, args.dtype, args.in_pairs, args.channels, args.query_width, query_,
+                      kQueryPixels, kernels_.group, 1, true, parallel_for),
+        packed_key_(args.key, args.dtype, args.in_pairs, args.channels, args.key_width, key_, kKeyPixels,
                     Kernels::kTileVectors * kernels_.lanes, kernels_.lanes, false, parallel_for),
         best_(query_.rows * query_.columns, Best::none()) {
     for (const Block& block : packed_query_.blocks()) packed_query_.pack(block, parallel_for);
@@ -395,8 +394,7 @@ class Matcher {
     void add_row(int64_t a, int64_t b, const Block& key_block, const KeyBlock& key) {
       const int lanes = m_.kernels_.lanes, group = m_.kernels_.group;
       const int64_t words = m_.packed_key_.words(), panel = Kernels::kTileVectors * lanes;
-      const auto multiply =
-          PackedMap::packs_pairs(m_.args_.dtype) ? m_.kernels_.multiply_pairs : m_.kernels_.multiply;
+      const auto multiply = m_.args_.in_pairs ? m_.kernels_.multiply_pairs : m_.kernels_.multiply;
       const float* query_row = m_.packed_query_.row(*block_, a);
       const float* key_row = m_.packed_key_.row(key_block, b);
       const uint8_t* query_pixels = &m_.query_.pixels[a * m_.query_.pixel_columns() + block_->first];
@@ -519,6 +517,20 @@ class Matcher {
   std::vector<Best> best_;  // [query rows, query columns] of the box; guarded by mutex_ while workers run
 };
 
+// Indices into kVariants.
+constexpr int kBFloat16Pairs = 0;
+
+std::string bfloat16_obstacle(const MatchPatchesArgs& args) {
+  if (args.dtype != DType::kBFloat16) return "it takes bfloat16 features";
+  if (kernels().multiply_pairs == nullptr) return "it needs a processor with AVX512-BF16";
+  return "";
+}
+std::string float32_obstacle(const MatchPatchesArgs&) { return ""; }
+
+// In order of preference.
+constexpr Variant<MatchPatchesArgs> kVariants[] = {{"bfloat16", bfloat16_obstacle},
+                                                   {"float32", float32_obstacle}};
+
 // A pair of an image and an exemplar, and its results.
 struct Pair {
   PairArgs args;
@@ -579,6 +591,7 @@ std::vector<Pair> list_pairs(const MatchPatchesArgs& args, std::vector<int64_t>&
         pair.args.query = image_of(args.query, image, args.images, args.query_height * args.query_width);
         pair.args.key = image_of(exemplar.key, image, exemplar.key_images, exemplar.height * exemplar.width);
         pair.args.dtype = args.dtype;
+        pair.args.in_pairs = args.variant == kBFloat16Pairs;
         pair.args.channels = args.channels;
         pair.args.query_height = args.query_height;
         pair.args.query_width = args.query_width;
@@ -619,12 +632,6 @@ void match_all(std::vector<Pair>& pairs, const ParallelFor& parallel_for) {
     for (int64_t i = next++; i < count; i = next++) small[i]->match(alone);
   });
 }
-
-// Always runs.
-std::string float32_obstacle(const MatchPatchesArgs&) { return ""; }
-
-// In order of preference.
-constexpr Variant<MatchPatchesArgs> kVariants[] = {{"float32", float32_obstacle}};
 
 }  // namespace
 

@@ -340,16 +340,25 @@ def test_large_and_small_pairs(device):
     torch.testing.assert_close(score, expected_score.float(), rtol=0, atol=2e-6)
 
 
-CPU_VARIANTS = ["float32"]
+def run_on_cpu(variant, query, key, query_mask, key_mask):
+    try:
+        return ops.match_patches(query, key, query_mask, key_mask, variant=variant)
+    except ValueError as error:
+        assert "cannot run: it needs a processor" in str(error)
+        pytest.skip(str(error))
+
+
+CPU_VARIANTS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @pytest.mark.parametrize("variant", CPU_VARIANTS)
 def test_accuracy_of_every_variant(variant):
     """At a realistic size: the arg-max of float64 on 99.9 % of the queries, and no score more than 1e-3 worse."""
     query, key = torch.randn(256, 34, 34).relu(), torch.randn(256, 52, 62).relu()
+    query, key = query.to(CPU_VARIANTS[variant]), key.to(CPU_VARIANTS[variant])
     query_mask = torch.ones(32, 32, dtype=torch.bool)
     key_mask = torch.ones(50, 60, dtype=torch.bool)
-    index, score = ops.match_patches(query, key, query_mask, key_mask, variant=variant)
+    index, score = run_on_cpu(variant, query, key, query_mask, key_mask)
     exact = correlation(query, key, query_mask, 3)
     best, expected = exact.max(1)
     assert (index == expected).double().mean() >= 0.999
@@ -363,10 +372,16 @@ def test_forced_variants(caplog):
     assert not caplog.records
     with caplog.at_level("DEBUG", logger="neuralpatch_cuda"):
         forced = ops.match_patches(query, keys, query_mask, key_masks, variant="float32")
-    assert [record.getMessage() for record in caplog.records] == ["match_patches runs float32: asked for"]
+        ops.match_patches(query, keys, query_mask, key_masks)
+    assert [record.getMessage() for record in caplog.records] == [
+        "match_patches runs float32: asked for",
+        "match_patches runs float32: not bfloat16, as it takes bfloat16 features",
+    ]
     assert torch.equal(forced[0], expected[0])
     assert torch.equal(forced[1], expected[1])
-    with pytest.raises(ValueError, match=r"variant must be 'auto'.* or 'float32' on this device, not 'tensor_core'"):
+    with pytest.raises(ValueError, match="variant 'bfloat16' cannot run: it takes bfloat16 features"):
+        ops.match_patches(query, keys, query_mask, key_masks, variant="bfloat16")
+    with pytest.raises(ValueError, match="variant must be 'auto', 'bfloat16' or 'float32' on this device, not"):
         ops.match_patches(query, keys, query_mask, key_masks, variant="tensor_core")
 
 
