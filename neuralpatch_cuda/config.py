@@ -94,6 +94,12 @@ class InpaintConfig(BaseModel):
     rematch_every: int = _option(
         10, COUNT, "Iterations between two matchings; fewer is sharper and slower. 0 matches once per scale.", ge=0
     )
+    tolerance: float = _option(
+        0.0,
+        NUMBER,
+        "A scale ends early when, over 10 iterations, the loss falls by less than this share of itself. 0: never.",
+        ge=0,
+    )
     optimizer: Literal["lbfgs", "adam"] = _option("lbfgs", "lbfgs or adam", "Minimiser of the energy.")
     precision: Literal["auto", "fp32", "bf16"] = _option(
         "auto",

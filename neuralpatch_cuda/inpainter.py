@@ -41,7 +41,7 @@ class Progress:
     iteration: int
     iterations: int
     loss: float
-    """Value of the objective before this iteration's step."""
+    """Value of the objective when it was last read, which is every 10 iterations."""
 
 
 Callback = Callable[[Progress], Any]
@@ -233,6 +233,7 @@ class Inpainter:
                 content_weight=at_scale(config.content_weight, record.scale),
                 iterations=0 if record.stopped else at_scale(config.iterations, record.scale),
                 rematch_every=config.rematch_every,
+                tolerance=config.tolerance,
                 patch_size=config.patch_size,
                 optimizer=config.optimizer,
             )

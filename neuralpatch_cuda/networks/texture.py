@@ -108,9 +108,10 @@ class TextureNetwork(nn.Module):
         self.normalisation = normalisation
         self.layers = tuple(sorted(set(layers), key=known.index))
         """The requested layers, shallowest first."""
-        self._depth = known[: known.index(self.layers[-1]) + 1]
+        self.depth = known[: known.index(self.layers[-1]) + 1]
+        """Every layer up to the deepest requested one."""
         channels = 3
-        for layer in self._depth:
+        for layer in self.depth:
             self.add_module(_convolution(layer), nn.Conv2d(channels, CHANNELS[layer], 3, padding=1))
             channels = CHANNELS[layer]
         for name in ("mean", "std"):
@@ -146,26 +147,35 @@ class TextureNetwork(nn.Module):
             ImageError: the image has another shape, is not floating point or is smaller than a feature pixel.
         """
         self._check_image(image)
-        first = self.get_submodule("conv1_1")
-        assert isinstance(first, nn.Conv2d)
-        x = (image if image.ndim == 4 else image[None]).sub(self.mean).div(self.std)
-        x = x.to(first.weight.dtype, memory_format=torch.channels_last)
+        x = self.normalise(image if image.ndim == 4 else image[None])
         features = {}
-        for i, layer in enumerate(self._depth):
-            requested = layer in self.layers
-            x = self.get_submodule(_convolution(layer))(x)
-            block_ends = i + 1 < len(self._depth) and STRIDE[self._depth[i + 1]] > STRIDE[layer]
-            if block_ends and not requested:
-                # ReLU and maximum commute, and the pooled map has a quarter of the pixels.
-                x = F.relu_(F.max_pool2d(x, 2))
-                continue
-            # Safe in place: no backward pass needs the convolution's output, and nothing later writes to x.
-            x = F.relu_(x)
-            if requested:
-                features[layer] = x if image.ndim == 4 else x[0]
-            if block_ends:
+        for layer in self.depth:
+            if self.pools_before(layer):
                 x = F.max_pool2d(x, 2)
+            # Safe in place: no backward pass needs the convolution's output, and nothing later writes to x.
+            x = F.relu_(self.convolution(layer)(x))
+            if layer in self.layers:
+                features[layer] = x if image.ndim == 4 else x[0]
         return features
+
+    def convolution(self, layer: str) -> nn.Conv2d:
+        """The convolution, 3 x 3 and padded by 1, whose output's ReLU the layer is."""
+        module = self.get_submodule(_convolution(layer))
+        assert isinstance(module, nn.Conv2d)
+        return module
+
+    def pools_before(self, layer: str) -> bool:
+        """Whether a 2 x 2 max pooling comes before the layer's convolution."""
+        return layer.endswith("_1") and layer != self.depth[0]
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """What the first convolution takes, from an image `[B, 3, H, W]` in [0, 1]."""
+        dtype = self.convolution(self.depth[0]).weight.dtype
+        return image.sub(self.mean).div(self.std).to(dtype, memory_format=torch.channels_last)
+
+    def normalise_backward(self, gradient: Tensor) -> Tensor:
+        """The gradient of the image, float32, from that of `normalise`'s result."""
+        return gradient.float() / self.std
 
     def _check_image(self, image: Tensor) -> None:
         stride = STRIDE[self.layers[-1]]

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from neuralpatch_cuda import ops
 from neuralpatch_cuda.networks.texture import TextureNetwork
+from neuralpatch_cuda.synthesis.boxes import bounding_box
 from neuralpatch_cuda.synthesis.optimiser import LBFGS, Adam, Minimiser
+from neuralpatch_cuda.synthesis.replay import replayed
 from neuralpatch_cuda.synthesis.texture import TextureTerm
 
 
@@ -28,6 +30,7 @@ class ScaleSettings:
     content_weight: float
     iterations: int
     rematch_every: int
+    tolerance: float
     patch_size: int
     optimizer: str
 
@@ -55,13 +58,65 @@ very edge of the hole would, and show as a coloured line around it.
 RIM_WEIGHT = 10.0
 """Content weight of the rim relative to the hole's: it is known."""
 
+LOOK_EVERY = 10
+"""Iterations between two looks at the loss, which wait for the GPU, and between two tests of convergence."""
+
 OnIteration = Callable[[int, int, float], bool]
-"""Told the iteration, their number and the loss; False stops."""
+"""Told the iteration, their number and the loss as last read; False stops."""
 
 
 def with_rim(mask: Tensor) -> Tensor:
     """A bool mask `[H, W]` grown by `RIM` pixels."""
     return F.max_pool2d(mask[None].float(), 2 * RIM + 1, stride=1, padding=RIM)[0] > 0
+
+
+class Objective:
+    """Content + alpha * texture + beta * TV, of the pixels of the hole and its rim.
+
+    Every buffer is made once, and an evaluation waits for nothing, so that it can be captured in a CUDA graph.
+    """
+
+    def __init__(self, network: TextureNetwork, image: Tensor, mask: Tensor, settings: ScaleSettings) -> None:
+        """Start from the pixels of `image`, which are the reference too; see `synthesise` for the arguments."""
+        self._settings = settings
+        free = with_rim(mask)
+        self.box = bounding_box(free)
+        rows, columns = self.box.slices
+        self._hole, free = mask[rows, columns].contiguous(), free[rows, columns]
+        self.pixels = image[:, rows, columns].contiguous()
+        """Of the box around hole and rim, `[3, h, w]`."""
+        self._position = free.flatten().nonzero()[:, 0]
+        self._reference = self.values.clone()
+        self._hold = torch.where(self._hole[free], 1.0, RIM_WEIGHT).repeat(3) * settings.content_weight
+        self.texture = TextureTerm(network, image, mask, self.box, settings.patch_size)
+
+    @property
+    def values(self) -> Tensor:
+        """The variables: the pixels of hole and rim, one channel after the other, `[3 n]`."""
+        return self._variables_of(self.pixels)
+
+    def _variables_of(self, x: Tensor) -> Tensor:
+        return x.flatten(1).index_select(1, self._position).flatten()
+
+    def move(self, values: Tensor) -> None:
+        """Put these values into the pixels, and compute their features."""
+        self.put(values)
+        self.texture.set_pixels(self.pixels)
+
+    def put(self, values: Tensor) -> None:
+        """Put these values into the pixels."""
+        self.pixels.view(3, -1).index_copy_(1, self._position, values.view(3, -1))
+
+    def evaluate(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and gradient `[3 n]` at the point last moved to, whose values these are."""
+        change = values - self._reference
+        held = self._hold * change
+        texture, texture_gradient = self.texture.loss_and_gradient()
+        variation, variation_gradient = ops.total_variation_and_gradient(self.pixels, self._hole)
+        alpha, beta = self._settings.alpha, self._settings.beta / values.numel()
+        loss = torch.dot(held, change) / values.numel() + alpha * texture + beta * variation
+        gradient = self._variables_of(alpha * texture_gradient + beta * variation_gradient)
+        return loss, gradient + (2 / values.numel()) * held
 
 
 def synthesise(
@@ -82,37 +137,43 @@ def synthesise(
     started = time.perf_counter()
     if not mask.any():  # a hole thinner than this scale's pixels
         return ScaleResult(image)
-    texture = TextureTerm(network, image, mask, settings.patch_size)
+    objective = Objective(network, image, mask, settings)
+    texture = objective.texture
     result = ScaleResult(image, layers=tuple(layer.name for layer in texture.layers))
     if not texture.layers or settings.iterations == 0:
         return result
-    rows, columns = texture.crop.slices
-    crop, hole = image[:, rows, columns], mask[rows, columns]
-    free = with_rim(hole).expand(3, -1, -1)
-    reference = crop[free]
-    hold = torch.where(hole, 1.0, RIM_WEIGHT).expand(3, -1, -1)[free] * settings.content_weight
-    x = reference
-    minimiser: Minimiser = Adam() if settings.optimizer == "adam" else LBFGS()
+    x = objective.values
+    minimiser: Minimiser = Adam(x) if settings.optimizer == "adam" else LBFGS(x)
+    loss = x.new_zeros(())
 
+    def descend() -> None:
+        value, gradient = objective.evaluate(x)
+        loss.copy_(value)
+        x.copy_(minimiser.step(x, gradient))
+
+    move, descend = replayed(lambda: objective.move(x), x.device), replayed(descend, x.device)
+    losses, scores = x.new_zeros(settings.iterations), []
+    seen = float("inf")
     for iteration in range(settings.iterations):
-        renew = iteration == 0 or (settings.rematch_every > 0 and iteration % settings.rematch_every == 0)
-        x = x.detach().requires_grad_()
-        pixels = crop.masked_scatter(free, x)
-        features = texture.features(pixels)
-        if renew:
-            result.scores.append(texture.match(features))
-        loss = (
-            (hold * (x - reference).square()).mean()
-            + settings.alpha * texture.loss(features)
-            + settings.beta * ops.total_variation(pixels, hole) / x.numel()
-        )
-        (gradient,) = torch.autograd.grad(loss, x)
-        result.losses.append(loss.item())
-        x = minimiser.step(x.detach(), gradient, renew)
-        if not on_iteration(iteration, settings.iterations, result.losses[-1]):
+        move()
+        if iteration == 0 or (settings.rematch_every > 0 and iteration % settings.rematch_every == 0):
+            scores.append(texture.match())
+            minimiser.renew()
+        descend()
+        losses[iteration].copy_(loss)
+        converged = False
+        if iteration % LOOK_EVERY == 0:
+            before, seen = seen, loss.item()
+            converged = settings.tolerance > 0 and before - seen < settings.tolerance * before
+        if not on_iteration(iteration, settings.iterations, seen) or converged:
             break
 
+    result.losses = losses[: iteration + 1].tolist()
+    result.scores = torch.stack(scores).tolist()
+    objective.put(x)
+    rows, columns = objective.box.slices
+    hole = mask[rows, columns]
     result.image = image.clone()
-    result.image[:, rows, columns] = torch.where(hole, crop.masked_scatter(free, x), crop)
+    result.image[:, rows, columns] = torch.where(hole, objective.pixels, image[:, rows, columns])
     result.seconds = time.perf_counter() - started
     return result

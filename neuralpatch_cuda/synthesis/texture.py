@@ -1,9 +1,8 @@
 """The texture term of one scale: which features belong to the hole, what they are matched with, how far they are off.
 
 Geometry of one layer: its feature map is a grid of cells of `stride` pixels; a cell belongs to the hole when any of
-its pixels does. Queries are the patches that touch a hole cell, keys those that touch none. Only the crop of the
-window that the hole's pixels can influence is run through the network again and again; the known features are
-computed once a scale.
+its pixels does. Queries are the patches that touch a hole cell, keys those that touch none. The support is the box of
+the cells that queries cover.
 """
 
 from __future__ import annotations
@@ -15,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from neuralpatch_cuda import ops
-from neuralpatch_cuda.networks.texture import STRIDE, TextureNetwork, receptive_field
-from neuralpatch_cuda.synthesis.windows import Box, bounding_box
+from neuralpatch_cuda.networks.texture import STRIDE, TextureNetwork
+from neuralpatch_cuda.synthesis.boxes import Box, bounding_box
+from neuralpatch_cuda.synthesis.features import LocalFeatures
 
 
 def dilate_cells(cells: Tensor, size: int) -> Tensor:
@@ -27,94 +27,91 @@ def dilate_cells(cells: Tensor, size: int) -> Tensor:
 
 
 @dataclass
-class LayerTerm:
-    """One layer's part of the texture term; `target`, `count` and `energy` are set by `match`."""
+class Layout:
+    """The geometry of one layer."""
 
-    name: str
-    patch_size: int
-    key: Tensor
-    """Features of the window at the start of the scale, `[C, Hk, Wk]`."""
-    key_mask: Tensor
-    """Patch positions free of the hole, bool."""
-    query_mask: Tensor
-    """Patch positions of the crop that touch the hole, bool."""
+    support: Box
     query_position: Tensor
-    """The same as numbers, int64 `[Nq]`."""
-    target: Tensor | None = None
-    count: Tensor | None = None
-    energy: Tensor | None = None
+    """Which patch positions of the support touch the hole, as numbers, int64 `[Nq]`."""
+    key_mask: Tensor
+    """Which patch positions of the window are free of the hole, bool."""
 
-    def match(self, features: Tensor) -> Tensor:
+
+def lay_out(mask: Tensor, stride: int, size: int) -> Layout | None:
+    """A layer's geometry for the hole `[H, W]`; None where no patch is free of the hole, or none touches it."""
+    cells = F.max_pool2d(mask[None].float(), stride)[0] > 0
+    touched = dilate_cells(cells, size)
+    if not touched.any() or touched.all():
+        return None
+    hole = bounding_box(cells)
+    support = hole.grown(size - 1).intersection(Box(0, 0, *cells.shape))
+    rows, columns = support.slices
+    return Layout(support, dilate_cells(cells[rows, columns], size).flatten().nonzero()[:, 0], ~touched)
+
+
+class LayerTerm:
+    """One layer's part of the texture term."""
+
+    def __init__(self, name: str, patch_size: int, layout: Layout, key: Tensor, query: Tensor) -> None:
+        """Take the features of the window, `[C, Hk, Wk]`, and of the support, `[C, h, w]`, which change in place."""
+        self.name = name
+        self.key, self.key_mask = key, layout.key_mask
+        self.query, self.query_position = query, layout.query_position
+        self.target = torch.empty_like(query)
+        self.weight = query.new_empty(query.shape[1:], dtype=torch.float32)
+        """Of each cell, in the loss: how many matched patches cover it, over the target's energy."""
+        self.gradient = torch.empty_like(query)
+        self._patch_size = patch_size
+
+    def match(self) -> Tensor:
         """Find each hole patch's nearest known patch and vote them into a target; returns the scores `[Nq]`."""
-        index, score = ops.match_patches(features, self.key, self.query_mask, self.key_mask, self.patch_size)
-        height, width = features.shape[-2:]
-        self.target, self.count = ops.vote_patches(self.key, self.query_position, index, self.patch_size, height, width)
-        self.energy = (self.count * self.target.float().square().sum(0)).sum().clamp(min=1e-12)
+        index, score = ops.match_patches(self.query, self.key, self.query_position, self.key_mask, self._patch_size)
+        target, count = ops.vote_patches(self.key, self.query_position, index, self._patch_size, *self.weight.shape)
+        energy = (count * target.float().square().sum(0)).sum().clamp(min=1e-12)
+        self.target.copy_(target)
+        self.weight.copy_(count / energy)
         return score
 
-    def loss(self, features: Tensor) -> Tensor:
-        """`sum_p n(p) |F(p) - T(p)|^2 / sum_p n(p) |T(p)|^2`."""
-        assert self.target is not None and self.count is not None and self.energy is not None
-        return ops.texture_loss(features, self.target, self.count) / self.energy
+    def loss(self) -> Tensor:
+        """`sum_p n(p) |F(p) - T(p)|^2 / sum_p n(p) |T(p)|^2`, and its derivative into `gradient`."""
+        loss, _ = ops.texture_loss_and_gradient(self.query, self.target, self.weight, self.gradient)
+        return loss
 
 
 class TextureTerm:
-    """E_texture of one scale, as a function of the crop's pixels."""
+    """E_texture of one scale, as a function of a box of the window's pixels."""
 
-    def __init__(self, network: TextureNetwork, image: Tensor, mask: Tensor, patch_size: int) -> None:
+    def __init__(self, network: TextureNetwork, image: Tensor, mask: Tensor, box: Box, patch_size: int) -> None:
         """Compute the known features and the geometry of a scale.
 
         Args:
             network: gives the features; its layers are used, except those too coarse to have a patch free of the hole.
             image: the window at this scale, `[3, H, W]`, its hole filled with the starting guess.
             mask: the hole, bool `[H, W]`.
+            box: the pixels that may change; the hole is inside.
             patch_size: side of the patches in feature cells.
         """
-        self._network = network
-        self.crop = influence_box(network, mask, patch_size)
-        rows, columns = self.crop.slices
+        layouts = {name: lay_out(mask, STRIDE[name], patch_size) for name in network.layers}
+        used = {name: layout for name, layout in layouts.items() if layout is not None}
         self.layers: list[LayerTerm] = []
-        with torch.no_grad():
-            known = network(image)
-        for name, key in known.items():
-            stride = STRIDE[name]
-            hole = F.max_pool2d(mask[None].float(), stride)[0] > 0
-            inside = hole[rows.start // stride : rows.stop // stride, columns.start // stride : columns.stop // stride]
-            key_mask, query_mask = ~dilate_cells(hole, patch_size), dilate_cells(inside, patch_size)
-            if not key_mask.any() or not query_mask.any():
-                continue
-            position = query_mask.flatten().nonzero()[:, 0]
-            self.layers.append(LayerTerm(name, patch_size, key, key_mask, query_mask, position))
+        if used:
+            supports = {name: layout.support for name, layout in used.items()}
+            self._features = LocalFeatures(network, image, box, supports)
+            self.layers = [
+                LayerTerm(name, patch_size, layout, self._features.known[name], self._features.values[name])
+                for name, layout in used.items()
+            ]
 
-    def features(self, crop: Tensor) -> dict[str, Tensor]:
-        """Features `[C, h, w]` of the crop's pixels `[3, H, W]`, for each of the network's layers."""
-        features: dict[str, Tensor] = self._network(crop)
-        return features
+    def set_pixels(self, pixels: Tensor) -> None:
+        """Compute the features for new values of the box's pixels, `[3, h, w]`."""
+        self._features.forward(pixels)
 
-    def match(self, features: dict[str, Tensor]) -> float:
+    def match(self) -> Tensor:
         """Match and vote every layer anew; returns the mean score."""
-        scores = [layer.match(features[layer.name].detach()) for layer in self.layers]
-        return torch.cat(scores).mean().item()
+        return torch.cat([layer.match() for layer in self.layers]).mean()
 
-    def loss(self, features: dict[str, Tensor]) -> Tensor:
-        """Mean of the layers' relative losses."""
-        return torch.stack([layer.loss(features[layer.name]) for layer in self.layers]).mean()
-
-
-def influence_box(network: TextureNetwork, mask: Tensor, patch_size: int) -> Box:
-    """The part of the window that decides every feature the texture term looks at.
-
-    That is the hole, the rest of the patches that touch it, and the receptive field of those; in whole cells of the
-    coarsest layer, so that the crop's cells are the window's.
-    """
-    height, width = mask.shape
-    cell = max(STRIDE[name] for name in network.layers)
-    margin = max(patch_size * STRIDE[name] + receptive_field(name, network.architecture) for name in network.layers)
-    box = bounding_box(mask)
-
-    def fit(start: int, stop: int, extent: int) -> tuple[int, int]:
-        begin, end = max(0, start - margin) // cell * cell, -(-(stop + margin) // cell) * cell
-        return begin, min(end, extent)
-
-    (top, bottom), (left, right) = fit(box.top, box.bottom, height), fit(box.left, box.right, width)
-    return Box(top, left, bottom, right)
+    def loss_and_gradient(self) -> tuple[Tensor, Tensor]:
+        """Mean of the layers' relative losses, and its derivative with respect to the box's pixels, `[3, h, w]`."""
+        loss = torch.stack([layer.loss() for layer in self.layers]).mean()
+        gradient = self._features.backward({layer.name: layer.gradient for layer in self.layers})
+        return loss, gradient / len(self.layers)

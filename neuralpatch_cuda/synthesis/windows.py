@@ -2,55 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy import ndimage
 from torch import Tensor
 
+from neuralpatch_cuda.synthesis.boxes import Box
+
 MINIMUM_MARGIN = 64
 """Least context in pixels around a hole, so that even a speck has patches to copy from."""
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle of pixels: rows `top` to `bottom`, columns `left` to `right`, ends excluded."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-    @property
-    def height(self) -> int:
-        return self.bottom - self.top
-
-    @property
-    def width(self) -> int:
-        return self.right - self.left
-
-    @property
-    def slices(self) -> tuple[slice, slice]:
-        return slice(self.top, self.bottom), slice(self.left, self.right)
-
-    def union(self, other: Box) -> Box:
-        return Box(
-            min(self.top, other.top),
-            min(self.left, other.left),
-            max(self.bottom, other.bottom),
-            max(self.right, other.right),
-        )
-
-    def intersects(self, other: Box) -> bool:
-        return (
-            self.top < other.bottom and other.top < self.bottom and self.left < other.right and other.left < self.right
-        )
-
-
-def bounding_box(mask: Tensor) -> Box:
-    """The smallest box around the True pixels of a bool `[H, W]` mask with at least one of them."""
-    rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
-    return Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
 
 
 def grow(box: Box, context: float, height: int, width: int) -> Box:

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,18 @@ from torch import Tensor
 from neuralpatch_cuda.networks.texture import TextureNetwork
 from neuralpatch_cuda.networks.weights import load_texture_network
 from neuralpatch_cuda.synthesis import scale
-from neuralpatch_cuda.synthesis.scale import ScaleSettings, synthesise
+from neuralpatch_cuda.synthesis.scale import LOOK_EVERY, ScaleSettings, synthesise
 
 PHOTO = Path(__file__).parents[2] / "examples" / "photo.jpg"
 SETTINGS = ScaleSettings(
-    alpha=1, beta=0.01, content_weight=1, iterations=8, rematch_every=0, patch_size=3, optimizer="lbfgs"
+    alpha=1,
+    beta=0.01,
+    content_weight=1,
+    iterations=8,
+    rematch_every=0,
+    tolerance=0,
+    patch_size=3,
+    optimizer="lbfgs",
 )
 
 
@@ -116,6 +124,18 @@ def test_a_callback_ends_it(network: TextureNetwork, stripes: tuple[Tensor, Tens
     _, mask, start = stripes
     result = synthesise(network, start, mask, SETTINGS, lambda iteration, iterations, loss: iteration < 2)
     assert len(result.losses) == 3
+
+
+def test_a_scale_ends_when_the_loss_hardly_falls(
+    network: TextureNetwork, stripes: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    _, mask, start = stripes
+    settings = replace(SETTINGS, iterations=200, tolerance=0.02)
+    losses = synthesise(network, start, mask, settings).losses
+    looks = losses[::LOOK_EVERY]
+    falls = [1 - after / before for before, after in itertools.pairwise(looks)]
+    assert len(losses) < settings.iterations and len(losses) % LOOK_EVERY == 1
+    assert falls[-1] < settings.tolerance <= min(falls[:-1])
 
 
 def test_without_a_hole_nothing_happens(network: TextureNetwork, stripes: tuple[Tensor, Tensor, Tensor]) -> None:

@@ -5,9 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from neuralpatch_cuda.networks.texture import STRIDE, TextureNetwork
+from neuralpatch_cuda.networks.texture import TextureNetwork
 from neuralpatch_cuda.networks.weights import load_texture_network
-from neuralpatch_cuda.synthesis.texture import TextureTerm, dilate_cells
+from neuralpatch_cuda.synthesis.boxes import bounding_box
+from neuralpatch_cuda.synthesis.texture import TextureTerm, dilate_cells, lay_out
 
 SIZE = 3
 
@@ -38,66 +39,57 @@ def test_dilate_cells_marks_the_patches_that_touch() -> None:
     assert dilate_cells(cells[:2], 3).shape == (0, 5)
 
 
-def test_no_candidate_overlaps_the_hole_and_every_query_does(
-    network: TextureNetwork, image: Tensor, mask: Tensor
-) -> None:
-    term = TextureTerm(network, image, mask, SIZE)
-    rows, columns = term.crop.slices
-    for layer in term.layers:
-        stride = STRIDE[layer.name]
-        span = SIZE * stride
-        for allowed, within, touches in (
-            (layer.key_mask, mask, False),
-            (layer.query_mask, mask[rows, columns], True),
-        ):
-            for y, x in allowed.nonzero().tolist():
-                patch = within[y * stride : y * stride + span, x * stride : x * stride + span]
-                assert bool(patch.any()) == touches
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_no_candidate_overlaps_the_hole_and_every_query_does(mask: Tensor, stride: int) -> None:
+    layout = lay_out(mask, stride, SIZE)
+    assert layout is not None
+    span = SIZE * stride
 
+    def touches(y: int, x: int) -> bool:
+        return bool(mask[y * stride : y * stride + span, x * stride : x * stride + span].any())
 
-def test_the_crop_gives_the_windows_features_wherever_they_count(
-    network: TextureNetwork, image: Tensor, mask: Tensor
-) -> None:
-    term = TextureTerm(network, image, mask, SIZE)
-    assert (term.crop.height, term.crop.width) < image.shape[-2:]
-    rows, columns = term.crop.slices
-    inside = term.features(image[:, rows, columns])
-    term.match(inside)
-    for layer in term.layers:
-        stride = STRIDE[layer.name]
-        assert layer.count is not None
-        height, width = layer.count.shape
-        whole = layer.key[:, rows.start // stride :, columns.start // stride :][:, :height, :width]
-        counted = layer.count > 0
-        assert counted.any() and not counted.all()
-        torch.testing.assert_close(inside[layer.name][:, counted], whole[:, counted], atol=1e-4, rtol=1e-4)
+    free = {(y, x) for y, x in layout.key_mask.nonzero().tolist()}
+    positions = layout.support.width - SIZE + 1
+    queries = {
+        (layout.support.top + p // positions, layout.support.left + p % positions)
+        for p in layout.query_position.tolist()
+    }
+    assert not any(touches(y, x) for y, x in free) and all(touches(y, x) for y, x in queries)
+    assert len(free) + len(queries) == layout.key_mask.numel()
 
 
 def test_the_voted_loss_has_the_gradient_of_the_papers_sum_over_patches(
     network: TextureNetwork, image: Tensor, mask: Tensor
 ) -> None:
-    term = TextureTerm(network, image, mask, SIZE)
-    rows, columns = term.crop.slices
-    pixels = image[:, rows, columns].clone().requires_grad_()
-    features = term.features(pixels)
-    term.match(features)
-    (voted,) = torch.autograd.grad(term.loss(features), pixels)
+    box = bounding_box(mask)
+    rows, columns = box.slices
+    term = TextureTerm(network, image, mask, box, SIZE)
+    changed = image.clone()
+    changed[:, rows, columns] = torch.rand(3, box.height, box.width, generator=torch.Generator().manual_seed(1))
+    term.set_pixels(changed[:, rows, columns])
+    term.match()
+    _, voted = term.loss_and_gradient()
 
+    changed.requires_grad_()
+    known_features = network(image)
     total = torch.zeros(())
-    features = term.features(pixels)
-    for layer in term.layers:
-        query = features[layer.name].float()
-        mine = F.unfold(query[None], SIZE)[0][:, layer.query_mask.flatten()]  # [9C, Nq]
-        known = F.unfold(layer.key[None], SIZE)[0][:, layer.key_mask.flatten()]  # [9C, Nk]
-        nearest = (F.normalize(mine, dim=0).T @ F.normalize(known, dim=0)).argmax(1)
-        assert layer.energy is not None
-        total = total + (mine - known[:, nearest]).square().sum() / layer.energy / len(term.layers)
-    (patchwise,) = torch.autograd.grad(total, pixels)
+    for (name, features), layer in zip(network(changed).items(), term.layers, strict=True):
+        patches, whole = (F.unfold(x[None], SIZE)[0] for x in (features, known_features[name]))  # [9C, N]
+        free = layer.key_mask.flatten()
+        mine, known = patches[:, ~free], whole[:, free]
+        matched = known[:, (F.normalize(mine, dim=0).T @ F.normalize(known, dim=0)).argmax(1)]
+        placed = torch.zeros_like(whole).masked_scatter(~free, matched)
+        votes = F.fold(placed, features.shape[1:], SIZE)
+        count = F.fold((~free).expand_as(whole).float(), features.shape[1:], SIZE)
+        energy = (votes.square() / count.clamp(min=1)).sum()
+        total = total + (mine - matched).square().sum() / energy
+    (patchwise,) = torch.autograd.grad(total / len(term.layers), changed)
+    patchwise = patchwise[:, rows, columns]
     torch.testing.assert_close(voted, patchwise, atol=1e-4 * float(patchwise.abs().max()), rtol=1e-3)
 
 
 def test_a_layer_without_a_free_patch_is_left_out(network: TextureNetwork, image: Tensor) -> None:
     mask = torch.zeros(24, 24, dtype=torch.bool)
     mask[8:16, 8:16] = True  # of the 6 x 6 cells of relu3_1, a patch of 3 x 3 always touches the middle
-    term = TextureTerm(network, image[:, :24, :24], mask, SIZE)
+    term = TextureTerm(network, image[:, :24, :24], mask, bounding_box(mask), SIZE)
     assert [layer.name for layer in term.layers] == ["relu2_1"]

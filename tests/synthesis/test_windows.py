@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from neuralpatch_cuda.synthesis.windows import MINIMUM_MARGIN, Box, bounding_box, find_windows, grow
+from neuralpatch_cuda.synthesis.boxes import Box
+from neuralpatch_cuda.synthesis.windows import MINIMUM_MARGIN, find_windows, grow
 
 
 def mask_of(height: int, width: int, *boxes: Box) -> torch.Tensor:
@@ -9,12 +10,6 @@ def mask_of(height: int, width: int, *boxes: Box) -> torch.Tensor:
     for box in boxes:
         mask[box.slices] = True
     return mask
-
-
-def test_bounding_box_is_tight() -> None:
-    mask = torch.zeros(20, 30, dtype=torch.bool)
-    mask[3, 7] = mask[11, 4] = True
-    assert bounding_box(mask) == Box(3, 4, 12, 8)
 
 
 def test_a_window_has_context_on_each_side() -> None:

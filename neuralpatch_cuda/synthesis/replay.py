@@ -1,0 +1,51 @@
+"""Repeated work on a GPU without launching its kernels one by one: CUDA graphs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import torch
+
+WARM_UP = 3
+"""Ordinary calls before the capture, in which libraries choose algorithms and set up their workspaces."""
+
+logger = logging.getLogger(__name__)
+
+
+class Replay:
+    """A function that always does the same work on the same tensors, captured in a CUDA graph after a few calls.
+
+    It must not wait for the GPU. What it leaves behind for others to read must lie where it lay at the capture.
+    """
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function = function
+        self._calls = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self) -> None:
+        if self._calls == WARM_UP:
+            self._capture()
+        self._calls += 1
+        if self._graph is not None:
+            self._graph.replay()
+        else:
+            self._function()
+
+    def _capture(self) -> None:
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                self._function()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # slower, but right
+            logger.warning("The iteration cannot be captured in a CUDA graph and runs without: %s", error)
+        else:
+            self._graph = graph
+
+
+def replayed(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """The function, as a `Replay` on a GPU and as it is elsewhere."""
+    return Replay(function) if device.type == "cuda" else function

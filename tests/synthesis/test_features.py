@@ -1,0 +1,79 @@
+"""The features of a box of changing pixels are those of the whole window, and so are their gradients."""
+
+import pytest
+import torch
+
+from neuralpatch_cuda.networks.texture import STRIDE, TORCHVISION_NORMALISATION, TextureNetwork
+from neuralpatch_cuda.synthesis.boxes import Box
+from neuralpatch_cuda.synthesis.features import LocalFeatures, reach
+
+CASES = {
+    "inside": (("relu3_1", "relu4_1"), (150, 171), Box(60, 90, 95, 123), 2),
+    "at the top, over the whole width, odd sizes": (("relu1_2", "relu2_1", "relu3_1"), (97, 83), Box(0, 0, 20, 83), 2),
+    "in a corner": (("relu2_2", "relu4_1"), (67, 99), Box(50, 60, 67, 99), 2),
+    "one pixel, first layer": (("relu1_1",), (40, 40), Box(7, 9, 8, 10), 0),
+    "wide support": (("relu2_1", "relu3_3"), (120, 130), Box(40, 41, 60, 72), 7),
+    "narrow support": (("relu3_1", "relu4_1"), (160, 160), Box(50, 51, 90, 92), -1),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_features_and_gradient_equal_the_whole_networks(case: str) -> None:
+    layers, (height, width), box, margin = CASES[case]
+    torch.manual_seed(0)
+    network = TextureNetwork("vgg16", layers, TORCHVISION_NORMALISATION).double()
+    image = torch.rand(3, height, width, dtype=torch.float64)
+    supports = {
+        layer: box.coarser(s).grown(margin).intersection(Box(0, 0, height // s, width // s))
+        for layer, s in ((layer, STRIDE[layer]) for layer in layers)
+    }
+    local = LocalFeatures(network, image, box, supports)
+    for layer, features in network(image).items():
+        torch.testing.assert_close(local.known[layer], features)
+
+    rows, columns = box.slices
+    for _ in range(2):  # the second time, the buffers hold the first one's values
+        changed = image.clone()
+        changed[:, rows, columns] = torch.rand(3, box.height, box.width, dtype=torch.float64)
+        local.forward(changed[:, rows, columns])
+        changed.requires_grad_()
+        expected = {layer: whole[(slice(None), *supports[layer].slices)] for layer, whole in network(changed).items()}
+        for layer, features in expected.items():
+            torch.testing.assert_close(local.values[layer], features)
+
+        gradients = {layer: torch.randn_like(features) for layer, features in expected.items()}
+        torch.autograd.backward(list(expected.values()), list(gradients.values()))
+        assert changed.grad is not None
+        gradient = changed.grad[:, rows, columns]
+        torch.testing.assert_close(
+            local.backward(gradients).double(), gradient, atol=1e-6 * float(gradient.abs().max()), rtol=1e-5
+        )
+
+
+def test_only_what_the_box_reaches_is_computed() -> None:
+    layers = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_1")
+    box = Box(120, 120, 384, 384)
+    supports = {"relu3_1": Box(28, 28, 100, 100), "relu4_1": Box(14, 14, 50, 50)}
+    _, computed = reach(layers, box, supports, 512, 512)
+    sides = [b.height for b in computed]
+    assert sides == [266, 268, 136, 140, 72, 74, 76, 36]
+    assert all(b.height == b.width for b in computed)
+
+
+def test_layers_deeper_than_wanted_are_left_out() -> None:
+    network = TextureNetwork("vgg16", ("relu1_1", "relu4_1"), TORCHVISION_NORMALISATION)
+    box = Box(4, 4, 8, 8)
+    local = LocalFeatures(network, torch.rand(3, 16, 16), box, {"relu1_1": box})
+    assert set(local.known) == set(local.values) == {"relu1_1"}
+
+
+def test_nothing_waits_for_the_device() -> None:
+    """In place, on tensors that stay where they are: what a CUDA graph can replay."""
+    network = TextureNetwork("vgg16", ("relu2_1",), TORCHVISION_NORMALISATION)
+    box = Box(10, 10, 20, 20)
+    local = LocalFeatures(network, torch.rand(3, 32, 32), box, {"relu2_1": box.coarser(2)})
+    before = local.values["relu2_1"]
+    address, old = before.data_ptr(), before.clone()
+    local.forward(torch.rand(3, 10, 10))
+    assert local.values["relu2_1"].data_ptr() == address
+    assert not torch.equal(before, old)
