@@ -19,6 +19,37 @@ from neuralpatch_cuda.networks.texture import STRIDE, TextureNetwork
 from neuralpatch_cuda.synthesis.boxes import Box, refit
 
 
+class Pooling:
+    """2 x 2 maximum pooling, which leaves out an odd last row or column.
+
+    Every pair of rows is an item of a batch: on the CPU, PyTorch shares out the backward pass by items.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From `[1, C, h, w]`, channels-last, to `[1, C, h // 2, w // 2]`."""
+        self._height, self._width = x.shape[-2:]
+        x = x[..., : self._height // 2 * 2, : self._width // 2 * 2]
+        self._pairs = x[0].unflatten(1, (-1, 2)).transpose(0, 1)
+        pooled, self._winners = torch.ops.aten.max_pool2d_with_indices(self._pairs, [2, 2], [2, 2])
+        return pooled.transpose(0, 1).flatten(1, 2)[None]
+
+    def backward(self, gradient: Tensor) -> Tensor:
+        """From the gradient of `forward`'s result to that of its argument."""
+        pairs = torch.ops.aten.max_pool2d_with_indices_backward(
+            gradient[0].unsqueeze(2).transpose(0, 1),
+            self._pairs,
+            [2, 2],
+            [2, 2],
+            [0, 0],
+            [1, 1],
+            False,
+            self._winners,
+        )
+        gradient = pairs.transpose(0, 1).flatten(1, 2)[None]
+        missing = self._width - gradient.shape[-1], self._height - gradient.shape[-2]
+        return F.pad(gradient, (0, missing[0], 0, missing[1])) if any(missing) else gradient
+
+
 class Step:
     """One convolution over a box of its output, with the pooling or the ReLU before it."""
 
@@ -45,7 +76,8 @@ class Step:
         self._weight, self._bias = convolution.weight, convolution.bias
         # Of the convolution that takes gradients of the output to gradients of the input.
         self._weight_back = self._weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
-        self._first, self._pooled, self._computed = first, pooled, computed
+        self._pooling = Pooling() if pooled else None
+        self._first, self._computed = first, computed
         read = computed.grown(1)
         whole = Box(0, 0, surroundings.shape[-2], surroundings.shape[-1])
         self._input = refit(surroundings, whole, read).clone(memory_format=torch.channels_last)
@@ -57,9 +89,8 @@ class Step:
 
     def forward(self, x: Tensor) -> Tensor:
         """From the changing cells of the last step's output, `[1, C, h, w]`, to this one's, before the ReLU."""
-        if self._pooled:
-            self._unpooled = x
-            x, self._winners = torch.ops.aten.max_pool2d_with_indices(x, [2, 2], [2, 2])
+        if self._pooling:
+            x = self._pooling.forward(x)
         x = refit(x, self._given, self._used)
         if self._first:
             self._changing.copy_(x)
@@ -74,11 +105,7 @@ class Step:
         if not self._first:
             gradient = torch.ops.aten.threshold_backward(gradient, self._changing, 0)
         gradient = refit(gradient, self._used, self._given)
-        if self._pooled:
-            gradient = torch.ops.aten.max_pool2d_with_indices_backward(
-                gradient, self._unpooled, [2, 2], [2, 2], [0, 0], [1, 1], False, self._winners
-            )
-        return gradient
+        return self._pooling.backward(gradient) if self._pooling else gradient
 
 
 class Feature:

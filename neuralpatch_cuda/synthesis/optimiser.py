@@ -46,8 +46,8 @@ class LBFGS:
         self._history = history
         self._pairs = x.new_zeros(2 * history, x.numel())
         """The rows of S, then those of Y: a ring, in which rows not yet written are zero."""
-        self._products = x.new_zeros(history, 2 * history, dtype=torch.float64)
-        """`Y [S' Y']`, in the order of the ring."""
+        self._products = x.new_zeros(2 * history, history, dtype=torch.float64)
+        """`[S; Y] Y'`, in the order of the ring; below the diagonal of R it is out of date."""
         self._slot = torch.zeros(1, dtype=torch.int64, device=x.device)
         self._order = torch.arange(history, device=x.device)
         self._scale = x.new_ones((), dtype=torch.float64)
@@ -59,42 +59,40 @@ class LBFGS:
 
     def step(self, x: Tensor, gradient: Tensor) -> Tensor:
         point = torch.stack((x, gradient))
-        self._remember(point - self._last)
+        direction, experienced = self._direction(point - self._last, gradient)
         self._last.copy_(point)
         self._comparable.fill_(True)
-        direction, experienced = self._direction(gradient)
         rms = direction.square().mean().sqrt().clamp(min=1e-20)
         # Without curvature the gradient gives the direction alone; with it, the step has a length of its own.
         scale = torch.where(experienced, (LARGEST_STEP / rms).clamp(max=1), FIRST_STEP / rms)
         return (x + scale * direction).clamp(0, 1)
 
-    def _remember(self, pair: Tensor) -> None:
-        """Replace the oldest pair by a new one `[2, n]`, unless it must not be compared or shows no curvature."""
+    def _direction(self, pair: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Remember a pair `[2, n]`; returns `-H g`, and whether any pair is remembered."""
         sy, yy = (pair @ pair[1]).double()
         taken = self._comparable & (sy > 1e-10 * yy)
+        # A pair that shows no curvature, or must not be compared, leaves the oldest one in its place.
         slots = torch.cat((self._slot, self._slot + self._history))
-        self._pairs.index_copy_(0, slots, torch.where(taken, pair, self._pairs.index_select(0, slots)))
-        s, y = self._pairs.index_select(0, slots)
-        with_y, ys = (self._pairs @ y).double(), (self._pairs[self._history :] @ s).double()
-        self._products.index_copy_(0, self._slot, with_y[None])
-        self._products.index_copy_(1, slots, torch.stack((ys, with_y[self._history :]), 1))
+        pair = torch.where(taken, pair, self._pairs.index_select(0, slots))
+        self._pairs.index_copy_(0, slots, pair)
+        with_y, with_gradient = (self._pairs @ torch.stack((pair[1], gradient)).T).double().unbind(1)
+        self._products.index_copy_(1, self._slot, with_y[:, None])
+        self._products.index_copy_(0, slots[1:], with_y[None, self._history :])
         self._scale.copy_(torch.where(taken, sy / yy, self._scale))
         self._slot.copy_((self._slot + taken) % self._history)
 
-    def _direction(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """`-H g`, and whether there is any pair."""
         order = (self._order + self._slot) % self._history  # oldest first
         both = torch.cat((order, order + self._history))
-        products = self._products.index_select(0, order).index_select(1, both)
-        ys, yy = products[:, : self._history], products[:, self._history :]
-        diagonal = ys.diagonal()
+        products = self._products.index_select(0, both).index_select(1, order)
+        sy, yy = products[: self._history], products[self._history :]
+        sg, yg = with_gradient.index_select(0, both).view(2, self._history, 1)
+        diagonal = sy.diagonal()[:, None]
         # A row not yet written has no part in the product; a one on the diagonal lets the triangle be solved.
-        triangle = ys.T.triu() + torch.diag((diagonal == 0).double())
-        sg, yg = (self._pairs @ gradient).double().index_select(0, both).view(2, self._history)
-        p = torch.linalg.solve_triangular(triangle, sg[:, None], upper=True)
-        right = diagonal[:, None] * p + self._scale * (yy @ p - yg[:, None])
+        triangle = sy.triu() + torch.diag((diagonal[:, 0] == 0).double())
+        p = torch.linalg.solve_triangular(triangle, sg, upper=True)
+        right = diagonal * p + self._scale * (yy @ p - yg)
         q = torch.linalg.solve_triangular(triangle.T, right, upper=False)
-        weights = torch.zeros_like(sg).repeat(2).index_copy(0, both, torch.cat((q, -self._scale * p))[:, 0])
+        weights = torch.zeros_like(with_gradient).index_copy(0, both, torch.cat((q, -self._scale * p))[:, 0])
         direction = -self._scale.to(gradient.dtype) * gradient - weights.to(gradient.dtype) @ self._pairs
         return direction, diagonal.any()
 

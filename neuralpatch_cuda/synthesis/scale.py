@@ -78,7 +78,6 @@ class Objective:
 
     def __init__(self, network: TextureNetwork, image: Tensor, mask: Tensor, settings: ScaleSettings) -> None:
         """Start from the pixels of `image`, which are the reference too; see `synthesise` for the arguments."""
-        self._settings = settings
         free = with_rim(mask)
         self.box = bounding_box(free)
         rows, columns = self.box.slices
@@ -87,8 +86,11 @@ class Objective:
         """Of the box around hole and rim, `[3, h, w]`."""
         self._position = free.flatten().nonzero()[:, 0]
         self._reference = self.values.clone()
-        self._hold = torch.where(self._hole[free], 1.0, RIM_WEIGHT).repeat(3) * settings.content_weight
-        self.texture = TextureTerm(network, image, mask, self.box, settings.patch_size)
+        # Both terms are means over the variables.
+        self._hold = torch.where(self._hole[free], 1.0, RIM_WEIGHT).repeat(3)
+        self._hold *= settings.content_weight / len(self._reference)
+        self._beta = settings.beta / len(self._reference)
+        self.texture = TextureTerm(network, image, mask, self.box, settings.patch_size, settings.alpha)
 
     @property
     def values(self) -> Tensor:
@@ -113,10 +115,9 @@ class Objective:
         held = self._hold * change
         texture, texture_gradient = self.texture.loss_and_gradient()
         variation, variation_gradient = ops.total_variation_and_gradient(self.pixels, self._hole)
-        alpha, beta = self._settings.alpha, self._settings.beta / values.numel()
-        loss = torch.dot(held, change) / values.numel() + alpha * texture + beta * variation
-        gradient = self._variables_of(alpha * texture_gradient + beta * variation_gradient)
-        return loss, gradient + (2 / values.numel()) * held
+        loss = torch.dot(held, change) + texture + self._beta * variation
+        gradient = self._variables_of(torch.add(texture_gradient, variation_gradient, alpha=self._beta))
+        return loss, torch.add(gradient, held, alpha=2)
 
 
 def synthesise(

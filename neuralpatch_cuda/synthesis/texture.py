@@ -52,16 +52,25 @@ def lay_out(mask: Tensor, stride: int, size: int) -> Layout | None:
 class LayerTerm:
     """One layer's part of the texture term."""
 
-    def __init__(self, name: str, patch_size: int, layout: Layout, key: Tensor, query: Tensor) -> None:
-        """Take the features of the window, `[C, Hk, Wk]`, and of the support, `[C, h, w]`, which change in place."""
+    def __init__(self, name: str, patch_size: int, layout: Layout, key: Tensor, query: Tensor, share: float) -> None:
+        """Take what is fixed.
+
+        Args:
+            name: of the layer.
+            patch_size: side of the patches in feature cells.
+            layout: the layer's geometry.
+            key: features of the window, `[C, Hk, Wk]`.
+            query: features of the support, `[C, h, w]`; they change in place.
+            share: the term's weight in the loss.
+        """
         self.name = name
         self.key, self.key_mask = key, layout.key_mask
         self.query, self.query_position = query, layout.query_position
         self.target = torch.empty_like(query)
         self.weight = query.new_empty(query.shape[1:], dtype=torch.float32)
-        """Of each cell, in the loss: how many matched patches cover it, over the target's energy."""
+        """Of each cell, in the loss."""
         self.gradient = torch.empty_like(query)
-        self._patch_size = patch_size
+        self._patch_size, self._share = patch_size, share
 
     def match(self) -> Tensor:
         """Find each hole patch's nearest known patch and vote them into a target; returns the scores `[Nq]`."""
@@ -69,19 +78,21 @@ class LayerTerm:
         target, count = ops.vote_patches(self.key, self.query_position, index, self._patch_size, *self.weight.shape)
         energy = (count * target.float().square().sum(0)).sum().clamp(min=1e-12)
         self.target.copy_(target)
-        self.weight.copy_(count / energy)
+        self.weight.copy_(count * (self._share / energy))
         return score
 
     def loss(self) -> Tensor:
-        """`sum_p n(p) |F(p) - T(p)|^2 / sum_p n(p) |T(p)|^2`, and its derivative into `gradient`."""
+        """`share * sum_p n(p) |F(p) - T(p)|^2 / sum_p n(p) |T(p)|^2`, and its derivative into `gradient`."""
         loss, _ = ops.texture_loss_and_gradient(self.query, self.target, self.weight, self.gradient)
         return loss
 
 
 class TextureTerm:
-    """E_texture of one scale, as a function of a box of the window's pixels."""
+    """alpha * E_texture of one scale, as a function of a box of the window's pixels."""
 
-    def __init__(self, network: TextureNetwork, image: Tensor, mask: Tensor, box: Box, patch_size: int) -> None:
+    def __init__(
+        self, network: TextureNetwork, image: Tensor, mask: Tensor, box: Box, patch_size: int, alpha: float
+    ) -> None:
         """Compute the known features and the geometry of a scale.
 
         Args:
@@ -90,6 +101,7 @@ class TextureTerm:
             mask: the hole, bool `[H, W]`.
             box: the pixels that may change; the hole is inside.
             patch_size: side of the patches in feature cells.
+            alpha: weight of the mean of the layers' relative losses.
         """
         layouts = {name: lay_out(mask, STRIDE[name], patch_size) for name in network.layers}
         used = {name: layout for name, layout in layouts.items() if layout is not None}
@@ -97,9 +109,9 @@ class TextureTerm:
         if used:
             supports = {name: layout.support for name, layout in used.items()}
             self._features = LocalFeatures(network, image, box, supports)
+            known, values, share = self._features.known, self._features.values, alpha / len(used)
             self.layers = [
-                LayerTerm(name, patch_size, layout, self._features.known[name], self._features.values[name])
-                for name, layout in used.items()
+                LayerTerm(name, patch_size, layout, known[name], values[name], share) for name, layout in used.items()
             ]
 
     def set_pixels(self, pixels: Tensor) -> None:
@@ -111,7 +123,6 @@ class TextureTerm:
         return torch.cat([layer.match() for layer in self.layers]).mean()
 
     def loss_and_gradient(self) -> tuple[Tensor, Tensor]:
-        """Mean of the layers' relative losses, and its derivative with respect to the box's pixels, `[3, h, w]`."""
-        loss = torch.stack([layer.loss() for layer in self.layers]).mean()
-        gradient = self._features.backward({layer.name: layer.gradient for layer in self.layers})
-        return loss, gradient / len(self.layers)
+        """The term, and its derivative with respect to the box's pixels, `[3, h, w]`."""
+        loss = torch.stack([layer.loss() for layer in self.layers]).sum()
+        return loss, self._features.backward({layer.name: layer.gradient for layer in self.layers})

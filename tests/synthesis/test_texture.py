@@ -63,7 +63,7 @@ def test_the_voted_loss_has_the_gradient_of_the_papers_sum_over_patches(
 ) -> None:
     box = bounding_box(mask)
     rows, columns = box.slices
-    term = TextureTerm(network, image, mask, box, SIZE)
+    term = TextureTerm(network, image, mask, box, SIZE, alpha=1)
     changed = image.clone()
     changed[:, rows, columns] = torch.rand(3, box.height, box.width, generator=torch.Generator().manual_seed(1))
     term.set_pixels(changed[:, rows, columns])
@@ -91,5 +91,5 @@ def test_the_voted_loss_has_the_gradient_of_the_papers_sum_over_patches(
 def test_a_layer_without_a_free_patch_is_left_out(network: TextureNetwork, image: Tensor) -> None:
     mask = torch.zeros(24, 24, dtype=torch.bool)
     mask[8:16, 8:16] = True  # of the 6 x 6 cells of relu3_1, a patch of 3 x 3 always touches the middle
-    term = TextureTerm(network, image[:, :24, :24], mask, bounding_box(mask), SIZE)
+    term = TextureTerm(network, image[:, :24, :24], mask, bounding_box(mask), SIZE, alpha=1)
     assert [layer.name for layer in term.layers] == ["relu2_1"]
