@@ -92,8 +92,8 @@ def match_patches(
         size: side of a patch in pixels; on CUDA, at most 7.
         precision: "auto" multiplies in the dtype of the inputs; "fp32" and "bf16" convert them first.
         variant: "auto" takes the first of these that can run, "bfloat16" and "float32" of the CPU and
-            "tensor_core", "tensor_core_split" and "float" of CUDA; a name forces it. Which one runs, and why, is logged at
-            level DEBUG to the logger "neuralpatch_cuda".
+            "tensor_core", "tensor_core_split" and "float" of CUDA; a name forces it. Which one runs, and why, is
+            logged at level DEBUG to the logger "neuralpatch_cuda".
 
     Returns:
         index: int64 `[Nq]`, positions in the grid of `key`, for the selected queries in row-major order, image

@@ -28,14 +28,16 @@ class Pooling:
     def forward(self, x: Tensor) -> Tensor:
         """From `[1, C, h, w]`, channels-last, to `[1, C, h // 2, w // 2]`."""
         self._height, self._width = x.shape[-2:]
-        x = x[..., : self._height // 2 * 2, : self._width // 2 * 2]
-        self._pairs = x[0].unflatten(1, (-1, 2)).transpose(0, 1)
+        height, width = self._height // 2, self._width // 2
+        x = x[0, :, : 2 * height, : 2 * width]
+        self._pairs = x.reshape(-1, height, 2, 2 * width).transpose(0, 1)
+        pooled: Tensor
         pooled, self._winners = torch.ops.aten.max_pool2d_with_indices(self._pairs, [2, 2], [2, 2])
-        return pooled.transpose(0, 1).flatten(1, 2)[None]
+        return pooled.transpose(0, 1).reshape(1, -1, height, width)
 
     def backward(self, gradient: Tensor) -> Tensor:
         """From the gradient of `forward`'s result to that of its argument."""
-        pairs = torch.ops.aten.max_pool2d_with_indices_backward(
+        pairs: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
             gradient[0].unsqueeze(2).transpose(0, 1),
             self._pairs,
             [2, 2],

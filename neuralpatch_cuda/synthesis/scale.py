@@ -84,6 +84,7 @@ class Objective:
         self._hole, free = mask[rows, columns].contiguous(), free[rows, columns]
         self.pixels = image[:, rows, columns].contiguous()
         """Of the box around hole and rim, `[3, h, w]`."""
+        self._variation_gradient = torch.empty_like(self.pixels)
         self._position = free.flatten().nonzero()[:, 0]
         self._reference = self.values.clone()
         # Both terms are means over the variables.
@@ -114,7 +115,9 @@ class Objective:
         change = values - self._reference
         held = self._hold * change
         texture, texture_gradient = self.texture.loss_and_gradient()
-        variation, variation_gradient = ops.total_variation_and_gradient(self.pixels, self._hole)
+        variation, variation_gradient = ops.total_variation_and_gradient(
+            self.pixels, self._hole, self._variation_gradient
+        )
         loss = torch.dot(held, change) + texture + self._beta * variation
         gradient = self._variables_of(torch.add(texture_gradient, variation_gradient, alpha=self._beta))
         return loss, torch.add(gradient, held, alpha=2)

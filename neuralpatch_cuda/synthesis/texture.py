@@ -68,17 +68,18 @@ class LayerTerm:
         self.query, self.query_position = query, layout.query_position
         self.target = torch.empty_like(query)
         self.weight = query.new_empty(query.shape[1:], dtype=torch.float32)
-        """Of each cell, in the loss."""
+        """Of each cell, in the loss: its number of votes, times the same for all."""
         self.gradient = torch.empty_like(query)
         self._patch_size, self._share = patch_size, share
 
     def match(self) -> Tensor:
         """Find each hole patch's nearest known patch and vote them into a target; returns the scores `[Nq]`."""
         index, score = ops.match_patches(self.query, self.key, self.query_position, self.key_mask, self._patch_size)
-        target, count = ops.vote_patches(self.key, self.query_position, index, self._patch_size, *self.weight.shape)
-        energy = (count * target.float().square().sum(0)).sum().clamp(min=1e-12)
-        self.target.copy_(target)
-        self.weight.copy_(count * (self._share / energy))
+        height, width = self.weight.shape
+        votes = self.target, self.weight
+        ops.vote_patches(self.key, self.query_position, index, self._patch_size, height, width, out=votes)
+        energy = (self.weight * self.target.float().square().sum(0)).sum().clamp(min=1e-12)
+        self.weight.mul_(self._share / energy)
         return score
 
     def loss(self) -> Tensor:

@@ -341,11 +341,9 @@ def test_large_and_small_pairs(device):
 
 
 def run_on_cpu(variant, query, key, query_mask, key_mask):
-    try:
-        return ops.match_patches(query, key, query_mask, key_mask, variant=variant)
-    except ValueError as error:
-        assert "cannot run: it needs a processor" in str(error)
-        pytest.skip(str(error))
+    if variant == "bfloat16" and ops.build_info()["cpu_isa"] != "avx512bf16":
+        pytest.skip("this machine has no AVX512-BF16")
+    return ops.match_patches(query, key, query_mask, key_mask, variant=variant)
 
 
 CPU_VARIANTS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
