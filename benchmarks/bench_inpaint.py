@@ -1,0 +1,134 @@
+"""The whole pipeline beside the released 2017 algorithm. Run: `pytest benchmarks/bench_inpaint.py`.
+
+The example photograph, cropped to a square and reduced to 512 px, with a centred hole of half its side; 100 iterations
+on each of three scales. The port of the release (see `peers/released_2017.py`) runs first, once, and takes minutes;
+the ratios are its seconds over the pipeline's median, from the same run. For a quick look, BENCH_ITERATIONS=2 cuts the
+iterations of all of them, and BENCH_SIDE=256 the photograph.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from benchmarks.peers import released_2017
+from neuralpatch_cuda import InpaintConfig, Inpainter, ops
+from neuralpatch_cuda.imaging.images import to_rgb
+from neuralpatch_cuda.ops import reference
+from neuralpatch_cuda.synthesis.pyramid import resize
+
+SIDE = int(os.environ.get("BENCH_SIDE", "512"))
+ITERATIONS = int(os.environ.get("BENCH_ITERATIONS", "100"))
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() and ops.build_info()["cuda"] == "yes" else [])]
+
+released_seconds: dict[str, dict[str, float]] = {device: {} for device in DEVICES}
+"""By device and by the name of the ratio that it serves for."""
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    with Image.open(Path(__file__).parents[1] / "examples" / "photo.jpg") as image:
+        return ImageOps.fit(image.convert("RGB"), (SIDE, SIDE))
+
+
+@pytest.fixture(scope="module")
+def hole() -> Tensor:
+    mask = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    mask[SIDE // 4 : -SIDE // 4, SIDE // 4 : -SIDE // 4] = True
+    return mask
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    ("recompute", "ratio"), [(True, "ratio"), (False, "ratio_to_best_case")], ids=["as_released", "best_case"]
+)
+def test_released_2017(benchmark, photo, hole, recompute, ratio, device):
+    """As released: correlating in every iteration; best case: once a scale."""
+    image = to_rgb(photo).to(device)
+    content = Inpainter(device=device).predict_content(image, hole.to(device))
+    content = torch.where(hole.to(device), resize(content, (SIDE, SIDE)).clamp(0, 1), image)
+    network = released_2017.Vgg.random().to(device)
+    weight = (~hole).to(image)
+
+    def run() -> float:
+        filled = released_2017.inpaint(image, content, weight, network, iterations=ITERATIONS, recompute=recompute)
+        return filled.sum().item()  # waits for the device
+
+    measure(benchmark, run, device, rounds=1, warmup_rounds=0)
+    if benchmark.stats:
+        released_seconds[device][ratio] = benchmark.stats["median"]
+
+
+VARIANTS: dict[str, tuple[int, dict[str, Any]]] = {
+    "matched_once": (5, {"rematch_every": 0}),
+    "matched_every_10": (5, {}),
+    "matched_once_fp32": (1, {"rematch_every": 0, "precision": "fp32"}),
+}
+"""Rounds and options of each; the precision is the device's best where not named."""
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_inpaint(benchmark, photo, hole, variant, device):
+    rounds, options = VARIANTS[variant]
+    painter = Inpainter(InpaintConfig(iterations=ITERATIONS, **options), device)
+    measure(benchmark, lambda: painter(photo, hole), device, rounds, warmup_rounds=1)
+    benchmark.extra_info["precision"] = str(painter.dtype).removeprefix("torch.")
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_inpaint_with_reference_operators(benchmark, photo, hole, device, monkeypatch):
+    """Matched every 10 iterations, with each operator replaced by its PyTorch twin."""
+    for name in ops.__all__:
+        if hasattr(reference, name):
+            monkeypatch.setattr(ops, name, getattr(reference, name))
+    painter = Inpainter(InpaintConfig(iterations=ITERATIONS), device)
+    measure(benchmark, lambda: painter(photo, hole), device, rounds=3, warmup_rounds=1)
+    benchmark.extra_info["precision"] = str(painter.dtype).removeprefix("torch.")
+
+
+def measure(benchmark: Any, run: Callable[[], object], device: str, rounds: int, warmup_rounds: int) -> None:
+    """Time a run that ends with its result on the host; note seconds, peak memory and the ratios to the release."""
+    benchmark.group = f"{SIDE} px, hole of {SIDE // 2} px, 3 x {ITERATIONS} iterations, {device}"
+    with memory_noted(benchmark, device):
+        benchmark.pedantic(run, rounds=rounds, warmup_rounds=warmup_rounds)
+    if benchmark.stats:
+        seconds = benchmark.stats["median"]
+        benchmark.extra_info["seconds"] = round(seconds, 3)
+        for ratio, released in released_seconds[device].items():
+            benchmark.extra_info[ratio] = round(released / seconds, 2)
+
+
+@contextmanager
+def memory_noted(benchmark: Any, device: str) -> Iterator[None]:
+    """Note the most memory in use beyond that at the start: PyTorch's on a GPU; else the process's, within some 200 MB."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        start = torch.cuda.memory_allocated()
+        yield
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # gives back what earlier runs freed, which would hide the growth
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        start = resident("VmRSS")
+        yield
+        peak = resident("VmHWM")
+    benchmark.extra_info["peak_mb"] = round((peak - start) / 2**20)
+
+
+def resident(field: str) -> int:
+    """A size of this process in bytes, by its name in /proc."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (value,) = (line.split()[1] for line in lines if line.startswith(field + ":"))
+    return int(value) * 1024
