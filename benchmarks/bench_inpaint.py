@@ -111,7 +111,7 @@ def measure(benchmark: Any, run: Callable[[], object], device: str, rounds: int,
 
 @contextmanager
 def memory_noted(benchmark: Any, device: str) -> Iterator[None]:
-    """Note the most memory in use beyond that at the start: PyTorch's on a GPU; else the process's, within some 200 MB."""
+    """Note the most memory in use beyond that at the start: PyTorch's on a GPU; else the process's, to some 200 MB."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         start = torch.cuda.memory_allocated()
