@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import ExifTags, Image, ImageMode, TiffImagePlugin, UnidentifiedImageError
 
@@ -105,6 +105,17 @@ def check_writable(path: str | Path, image: Image.Image | None = None) -> None:
     """
     path = Path(path)
     _format(path)
+    check_place(path)
+    if image is not None:
+        _check_mode(path, image.mode)
+
+
+def check_place(path: Path) -> None:
+    """Find out before any work is done whether a file can be written, whatever is to be in it.
+
+    Raises:
+        OutputError: the folder does not exist, or the file may not be written.
+    """
     folder = path.resolve().parent
     if not folder.is_dir():
         raise OutputError(f"Cannot write {path}: there is no folder {folder}.")
@@ -117,8 +128,6 @@ def check_writable(path: str | Path, image: Image.Image | None = None) -> None:
             pass
     except OSError as error:
         raise OutputError(f"Cannot write {path}: {error.strerror or error} in {folder}.") from error
-    if image is not None:
-        _check_mode(path, image.mode)
 
 
 def write_image(image: Image.Image, path: str | Path) -> None:
@@ -135,11 +144,22 @@ def write_image(image: Image.Image, path: str | Path) -> None:
     kind, options = _format(path)
     _check_mode(path, image.mode)
     metadata = {name: image.info[name] for name in ("icc_profile", "exif") if image.info.get(name)}
+    with written_whole(path) as file:
+        image.save(file, kind, **options, **metadata)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which takes the place of `path` when all is written; if that fails, `path` is untouched.
+
+    Raises:
+        OutputError: it could not be written.
+    """
     target = path.resolve()  # a link stays a link
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
         with partial.open("xb") as file:
-            image.save(file, kind, **options, **metadata)
+            yield file
         partial.replace(target)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).rstrip(".")
