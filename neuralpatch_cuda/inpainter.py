@@ -23,6 +23,7 @@ from neuralpatch_cuda.imaging.masks import feather_weight, to_hole
 from neuralpatch_cuda.networks.content import CONTENT_SIDE
 from neuralpatch_cuda.networks.texture import STRIDE
 from neuralpatch_cuda.networks.weights import load_content_network, load_texture_network
+from neuralpatch_cuda.stages import stage
 from neuralpatch_cuda.synthesis.pyramid import resize, scale_sizes, shrink
 from neuralpatch_cuda.synthesis.scale import ScaleResult, ScaleSettings, synthesise
 from neuralpatch_cuda.synthesis.windows import find_windows
@@ -140,9 +141,10 @@ class Inpainter:
         self.config = config or InpaintConfig()
         self.device = choose_device(device)
         self.dtype = choose_dtype(self.config.precision, self.device)
-        self._content = load_content_network(self.config.content_network).to(self.device)
-        self._texture = load_texture_network(self.config.texture_network, self.config.layers)
-        self._texture.to(self.device, self.dtype)
+        with stage("load networks"):
+            self._content = load_content_network(self.config.content_network).to(self.device)
+            self._texture = load_texture_network(self.config.texture_network, self.config.layers)
+            self._texture.to(self.device, self.dtype)
 
     @overload
     def __call__(
@@ -179,22 +181,24 @@ class Inpainter:
             ImageError, MaskError, TypeError: the input cannot be used, and why.
             DeviceError: the GPU has too little memory.
         """
-        pixels = to_rgb(
-            image, smallest_side=self.config.patch_size * min(map(STRIDE.__getitem__, self._texture.layers))
-        )
-        hole = to_hole(
-            mask,
-            (pixels.shape[-2], pixels.shape[-1]),
-            invert=self.config.invert_mask,
-            dilate=self.config.mask_dilate,
-        )
+        with stage("prepare image and mask"):
+            pixels = to_rgb(
+                image, smallest_side=self.config.patch_size * min(map(STRIDE.__getitem__, self._texture.layers))
+            )
+            hole = to_hole(
+                mask,
+                (pixels.shape[-2], pixels.shape[-1]),
+                invert=self.config.invert_mask,
+                dilate=self.config.mask_dilate,
+            )
         try:
             filled, info = self.fill(pixels.to(self.device), hole.to(self.device), callback)
         except torch.OutOfMemoryError as error:
             raise DeviceError(
                 f"{self.device} has too little memory for this hole; use less context or the CPU."
             ) from error
-        output = composite(image, filled, feather_weight(hole, self.config.feather))
+        with stage("composite"):
+            output = composite(image, filled, feather_weight(hole, self.config.feather))
         return InpaintResult(output, info) if return_info else output
 
     def fill(self, image: Tensor, mask: Tensor, callback: Callback | None = None) -> tuple[Tensor, InpaintInfo]:
@@ -222,8 +226,9 @@ class Inpainter:
         sizes = scale_sizes(height, width, config.scales)
         record.scales = len(sizes)
         for record.scale, size in enumerate(sizes):
-            known, hole = shrink(image, mask, size)
-            x = torch.where(hole, resize(x, size).clamp(0, 1), known)
+            with stage("resize"):
+                known, hole = shrink(image, mask, size)
+                x = torch.where(hole, resize(x, size).clamp(0, 1), known)
             if config.noise > 0:
                 noise = config.noise * torch.randn(x.shape, generator=generator).to(x)
                 x = torch.where(hole, (x + noise).clamp(0, 1), x)
@@ -250,8 +255,9 @@ class Inpainter:
         """The content network's filling of a window, at a short side of 128 px or the window's own if less."""
         height, width = mask.shape
         ratio = min(1.0, CONTENT_SIDE / min(height, width))
-        known, hole = shrink(image, mask, (round(height * ratio), round(width * ratio)))
-        with torch.no_grad():
+        with stage("resize"):
+            known, hole = shrink(image, mask, (round(height * ratio), round(width * ratio)))
+        with stage("content network"), torch.no_grad():
             guess: Tensor = self._content(known[None], hole[None, None].to(known.dtype))
         return guess[0].clamp(0, 1)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from neuralpatch_cuda import ops
 from neuralpatch_cuda.networks.texture import TextureNetwork
+from neuralpatch_cuda.stages import stage
 from neuralpatch_cuda.synthesis.boxes import bounding_box
 from neuralpatch_cuda.synthesis.optimiser import LBFGS, Adam, Minimiser
 from neuralpatch_cuda.synthesis.replay import replayed
@@ -112,15 +113,18 @@ class Objective:
 
     def evaluate(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and gradient `[3 n]` at the point last moved to, whose values these are."""
-        change = values - self._reference
-        held = self._hold * change
         texture, texture_gradient = self.texture.loss_and_gradient()
-        variation, variation_gradient = ops.total_variation_and_gradient(
-            self.pixels, self._hole, self._variation_gradient
-        )
-        loss = torch.dot(held, change) + texture + self._beta * variation
-        gradient = self._variables_of(torch.add(texture_gradient, variation_gradient, alpha=self._beta))
-        return loss, torch.add(gradient, held, alpha=2)
+        with stage("total variation"):
+            variation, variation_gradient = ops.total_variation_and_gradient(
+                self.pixels, self._hole, self._variation_gradient
+            )
+            gradient = self._variables_of(torch.add(texture_gradient, variation_gradient, alpha=self._beta))
+        with stage("content loss"):
+            change = values - self._reference
+            held = self._hold * change
+            content = torch.dot(held, change)
+            gradient = torch.add(gradient, held, alpha=2)
+        return content + texture + self._beta * variation, gradient
 
 
 def synthesise(
@@ -153,7 +157,8 @@ def synthesise(
     def descend() -> None:
         value, gradient = objective.evaluate(x)
         loss.copy_(value)
-        x.copy_(minimiser.step(x, gradient))
+        with stage("optimiser step"):
+            x.copy_(minimiser.step(x, gradient))
 
     move, descend = replayed(lambda: objective.move(x), x.device), replayed(descend, x.device)
     losses, scores = x.new_zeros(settings.iterations), []

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from neuralpatch_cuda import ops
 from neuralpatch_cuda.networks.texture import STRIDE, TextureNetwork
+from neuralpatch_cuda.stages import stage
 from neuralpatch_cuda.synthesis.boxes import Box, bounding_box
 from neuralpatch_cuda.synthesis.features import LocalFeatures
 
@@ -74,12 +75,16 @@ class LayerTerm:
 
     def match(self) -> Tensor:
         """Find each hole patch's nearest known patch and vote them into a target; returns the scores `[Nq]`."""
-        index, score = ops.match_patches(self.query, self.key, self.query_position, self.key_mask, self._patch_size)
+        with stage("match"):
+            index, score = ops.match_patches(
+                self.query, self.key, self.query_position, self.key_mask, self._patch_size
+            )
         height, width = self.weight.shape
         votes = self.target, self.weight
-        ops.vote_patches(self.key, self.query_position, index, self._patch_size, height, width, out=votes)
-        energy = (self.weight * self.target.float().square().sum(0)).sum().clamp(min=1e-12)
-        self.weight.mul_(self._share / energy)
+        with stage("vote"):
+            ops.vote_patches(self.key, self.query_position, index, self._patch_size, height, width, out=votes)
+            energy = (self.weight * self.target.float().square().sum(0)).sum().clamp(min=1e-12)
+            self.weight.mul_(self._share / energy)
         return score
 
     def loss(self) -> Tensor:
@@ -109,7 +114,8 @@ class TextureTerm:
         self.layers: list[LayerTerm] = []
         if used:
             supports = {name: layout.support for name, layout in used.items()}
-            self._features = LocalFeatures(network, image, box, supports)
+            with stage("known features"):
+                self._features = LocalFeatures(network, image, box, supports)
             known, values, share = self._features.known, self._features.values, alpha / len(used)
             self.layers = [
                 LayerTerm(name, patch_size, layout, known[name], values[name], share) for name, layout in used.items()
@@ -117,7 +123,8 @@ class TextureTerm:
 
     def set_pixels(self, pixels: Tensor) -> None:
         """Compute the features for new values of the box's pixels, `[3, h, w]`."""
-        self._features.forward(pixels)
+        with stage("network forward"):
+            self._features.forward(pixels)
 
     def match(self) -> Tensor:
         """Match and vote every layer anew; returns the mean score."""
@@ -125,5 +132,8 @@ class TextureTerm:
 
     def loss_and_gradient(self) -> tuple[Tensor, Tensor]:
         """The term, and its derivative with respect to the box's pixels, `[3, h, w]`."""
-        loss = torch.stack([layer.loss() for layer in self.layers]).sum()
-        return loss, self._features.backward({layer.name: layer.gradient for layer in self.layers})
+        with stage("texture loss"):
+            loss = torch.stack([layer.loss() for layer in self.layers]).sum()
+        with stage("network backward"):
+            gradient = self._features.backward({layer.name: layer.gradient for layer in self.layers})
+        return loss, gradient
