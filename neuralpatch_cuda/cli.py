@@ -26,6 +26,7 @@ from neuralpatch_cuda.errors import NeuralPatchError, OutputError
 
 if TYPE_CHECKING:
     from neuralpatch_cuda.inpainter import Progress, ScaleInfo
+    from neuralpatch_cuda.profiling import Times
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., None])
 
@@ -75,19 +76,24 @@ def _metavar(field: FieldInfo) -> str:
     return f"{word}[,{word}...]" if several else word
 
 
+ImageArgument = Annotated[Path, typer.Argument(metavar="IMAGE", help="The photograph.", show_default=False)]
+MaskArgument = Annotated[
+    Path, typer.Argument(metavar="MASK", help="The mask, of the photograph's size; white = fill.", show_default=False)
+]
+DeviceOption = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda or cuda:N.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+
 @app.command()
 @options_of(InpaintConfig)
 def inpaint(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="The photograph.", show_default=False)],
-    mask: Annotated[
-        Path,
-        typer.Argument(metavar="MASK", help="The mask, of the photograph's size; white = fill.", show_default=False),
-    ],
+    image: ImageArgument,
+    mask: MaskArgument,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="Where to write: .png, .jpg, .webp, .tif or .bmp.", show_default=False),
     ],
-    device: Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda or cuda:N.")] = "auto",
+    device: DeviceOption = "auto",
     save_scales: Annotated[
         Path | None,
         typer.Option(
@@ -96,7 +102,7 @@ def inpaint(
             show_default=False,
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    quiet: QuietOption = False,
     **options: Any,
 ) -> None:
     """Fill the white parts of MASK in IMAGE.
@@ -141,7 +147,8 @@ def _scale_name(info: ScaleInfo) -> str:
 class ProgressBars:
     """One bar on stderr per window and scale; where stderr is not a terminal, a line for each at the end."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, activity: str = "") -> None:
+        """`activity` is named before each bar."""
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
@@ -155,6 +162,7 @@ class ProgressBars:
             console=Console(stderr=True),
             disable=quiet,
         )
+        self._activity = activity
         self._tasks: dict[tuple[int, int], Any] = {}
 
     def __enter__(self) -> Self:
@@ -171,8 +179,88 @@ class ProgressBars:
             text = f"scale {event.scale + 1}/{event.scales}"
             if event.windows > 1:
                 text = f"window {event.window + 1}/{event.windows}, {text}"
+            if self._activity:
+                text = f"{self._activity}, {text}"
             self._tasks[key] = self._bars.add_task(text, total=event.iterations, loss=event.loss)
         self._bars.update(self._tasks[key], completed=event.iteration + 1, loss=event.loss)
+
+
+@app.command()
+@options_of(InpaintConfig)
+def profile(
+    image: ImageArgument,
+    mask: MaskArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Also write the filled image here.", show_default=False),
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Write a trace here, for Perfetto or chrome://tracing.",
+            show_default=False,
+        ),
+    ] = None,
+    device: DeviceOption = "auto",
+    quiet: QuietOption = False,
+    **options: Any,
+) -> None:
+    """Show where the time goes when the white parts of MASK are filled in IMAGE.
+
+    Fills it three times: with one iteration a scale, to have the one-time costs over; cut to 20 iterations a scale, for
+    the operators and the trace; and in full, for the stages. A stage's time is without that of stages inside it.
+    On a GPU, all times are the GPU's.
+    """
+    config = InpaintConfig(**options)
+    from neuralpatch_cuda.imaging.files import check_place, check_writable, read_image, write_image
+
+    picture = read_image(image)
+    if output is not None:
+        check_writable(output, picture)
+    if trace is not None:
+        if trace.suffix.lower() != ".json":
+            raise OutputError(f"Cannot write {trace}: the suffix of a trace must be .json.")
+        check_place(trace)
+
+    from neuralpatch_cuda import profiling
+    from neuralpatch_cuda.device import choose_device
+    from neuralpatch_cuda.inpainter import Inpainter
+    from neuralpatch_cuda.stages import stage
+
+    def run(config: InpaintConfig, activity: str) -> None:
+        with stage("files"):
+            picture, hole = read_image(image), read_image(mask)
+        painter = Inpainter(config, device=device)
+        with ProgressBars(quiet, activity) as bars:
+            result = painter(picture, hole, callback=bars.update)
+        if output is not None and activity == profiling.TIMING:
+            with stage("files"):
+                write_image(result, output)
+
+    course = profiling.profile(run, config, choose_device(device))
+    if trace is not None:
+        profiling.write_trace(course.trace, trace)
+    _print_times("Stages", course.stages)
+    recorded = f"Operators, of the first {profiling.RECORDED} iterations of each scale"
+    _print_times(recorded, course.operators)
+
+
+def _print_times(title: str, times: Sequence[Times]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column(title.split(",")[0].rstrip("s"))
+    for column in ("calls", "seconds", "share"):
+        table.add_column(column, justify="right")
+    total = sum(row.seconds for row in times)
+    for row in times:
+        share = row.seconds / total if total else 0.0
+        table.add_row(row.name, f"{row.calls:,}" if row.calls else "", f"{row.seconds:.3f}", f"{share:.1%}")
+    table.add_section()
+    table.add_row("total", "", f"{total:.3f}", "100.0%")
+    Console().print(table)
 
 
 @app.command()
