@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.peers import released_2017
-from benchmarks.peers.released_2017 import MarkovField, Vgg, grid, grid_patches
+from benchmarks.peers.released_2017 import MarkovField, Vgg, axes, grid, grid_patches
 from neuralpatch_cuda.networks.weights import load_texture_network
 from neuralpatch_cuda.ops import reference
 
@@ -191,4 +191,4 @@ def test_a_whole_run(network: Vgg, recompute: bool, correlations: int, monkeypat
 
 def test_patches_lie_on_the_grid() -> None:
     x = features(2, 8, 9)
-    assert torch.equal(grid_patches(x)[:, 3, 1], x[:, 5:8, 2:5])
+    assert torch.equal(grid_patches(x, *axes(x))[:, 3, 1], x[:, 5:8, 2:5])
