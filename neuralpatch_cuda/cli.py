@@ -208,9 +208,9 @@ def profile(
 ) -> None:
     """Show where the time goes when the white parts of MASK are filled in IMAGE.
 
-    Fills it three times: with one iteration a scale, to have the one-time costs over; cut to 20 iterations a scale, for
-    the operators and the trace; and in full, for the stages. A stage's time is without that of stages inside it.
-    On a GPU, all times are the GPU's.
+    It is filled three times: with one iteration a scale, to warm up; with 20,
+    for the operators and the trace; and in full, for the stages. A stage's time
+    is its own, without the stages inside it. On a GPU, times are the GPU's.
     """
     config = InpaintConfig(**options)
     from neuralpatch_cuda.imaging.files import check_place, check_writable, read_image, write_image

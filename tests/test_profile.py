@@ -68,6 +68,19 @@ def test_a_stage_ends_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert clock.seconds == {"failing": 2, OTHER: 1 + 4}
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_the_times_are_the_gpus() -> None:
+    matrix = torch.rand(4096, 4096, device="cuda")
+    torch.cuda.synchronize()
+    with StageClock(matrix.device) as clock:
+        with stage("work"):
+            for _ in range(20):
+                matrix @ matrix
+        with stage("nothing"):
+            pass
+    assert clock.seconds["work"] > 10 * clock.seconds["nothing"]
+
+
 def test_without_a_clock_nothing_is_noted() -> None:
     with StageClock(CPU) as clock:
         pass
