@@ -31,6 +31,11 @@ def stage(name: str) -> AbstractContextManager[None]:
     return _IDLE if _listening is None else _listening.mark(name)
 
 
+def listening() -> bool:
+    """Whether a `StageClock` sums the stages' times."""
+    return _listening is not None
+
+
 class StageClock:
     """Listens, while it is entered, to the stages of this process, and sums their times.
 

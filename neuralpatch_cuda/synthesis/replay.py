@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import torch
 
+from neuralpatch_cuda.stages import listening
+
 WARM_UP = 3
 """Ordinary calls before the capture, in which libraries choose algorithms and set up their workspaces."""
 
@@ -47,5 +49,5 @@ class Replay:
 
 
 def replayed(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """The function, as a `Replay` on a GPU and as it is elsewhere."""
-    return Replay(function) if device.type == "cuda" else function
+    """The function, as a `Replay` on a GPU and as it is elsewhere, and where its stages are being timed."""
+    return Replay(function) if device.type == "cuda" and not listening() else function
