@@ -1,28 +1,71 @@
-"""`texture_loss`, value and gradient, and its reference. Run: `pytest benchmarks/bench_texture.py`."""
+"""`texture_loss` with its gradient, beside other ways of computing it. Run: `pytest benchmarks/bench_texture.py`.
+
+Bytes that must move: features, target and count read, the gradient written, everything once.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
 
+from benchmarks.machine import DEVICES
+from benchmarks.measure import DTYPES, Measure
+from benchmarks.peers import losses
 from neuralpatch_cuda import ops
 from neuralpatch_cuda.ops import reference
 
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() and ops.build_info()["cuda"] == "yes" else [])]
+SIDES = {"small": 12, "84 px": 84, "132 px": 132, "264 px": 264, "528 px": 528}
 
 
+def by_autograd(loss: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, Tensor]]:
+    def value_and_gradient(features: Tensor, target: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+        variable = features.detach().requires_grad_()
+        value = loss(variable, target, count)
+        return value.detach(), torch.autograd.grad(value, variable)[0]
+
+    return value_and_gradient
+
+
+FUNCTIONS = {
+    "op": by_autograd(ops.texture_loss),
+    "reference": by_autograd(reference.texture_loss),
+    "by hand": losses.texture_by_hand,
+}
+NAMES = [*FUNCTIONS, "compiled"]
+if hasattr(ops, "texture_loss_and_gradient"):
+    NAMES.insert(1, "op, in place")
+
+
+def function_named(name: str, features: Tensor) -> Callable[..., tuple[Tensor, Tensor]]:
+    if name == "compiled":
+        return losses.compiled(losses.texture_by_hand)
+    if name == "op, in place":
+        gradient = torch.empty_like(features)
+        return lambda *arguments: ops.texture_loss_and_gradient(*arguments, gradient)
+    return FUNCTIONS[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("case", SIDES)
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("function", [ops.texture_loss, reference.texture_loss], ids=["op", "reference"])
-def test_texture_loss(benchmark, function, dtype, device):
+def test_texture_loss(measure: Measure, name: str, precision: str, case: str, device: str) -> None:
+    side = SIDES[case]
+    channels = 16 if case == "small" else 256
     generator = torch.Generator().manual_seed(0)
-    maps = torch.randn(2, 84, 84, 256, generator=generator).permute(0, 3, 1, 2).to(device, dtype)
-    features, target = maps[0].clone(memory_format=torch.preserve_format).requires_grad_(), maps[1]
-    count = torch.randint(0, 10, (84, 84), generator=generator).to(device, torch.float32)
+    maps = torch.randn(2, side, side, channels, generator=generator).permute(0, 3, 1, 2).to(device, DTYPES[precision])
+    count = torch.randint(0, 10, (side, side), generator=generator).to(device, torch.float32)
 
-    def run():
-        (gradient,) = torch.autograd.grad(function(features, target, count), features)
-        return gradient[0, 0, 0].item()  # waits for the device
-
-    benchmark.group = f"256 x 84 x 84 features, {dtype}, {device}"
-    benchmark.pedantic(run, rounds=20, warmup_rounds=2)
+    function = function_named(name, maps[0])
+    measure(
+        lambda: function(maps[0], maps[1], count),
+        group=f"features {channels} x {side} x {side}, {precision}, {device}",
+        function=name,
+        precision=precision,
+        device=device,
+        moved_bytes=3 * maps[0].nbytes + count.nbytes,
+        size=side**2,
+    )

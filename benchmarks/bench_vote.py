@@ -1,28 +1,57 @@
-"""`vote_patches` and its reference. Run: `pytest benchmarks/bench_vote.py`."""
+"""`vote_patches` beside its reference and other ways of voting. Run: `pytest benchmarks/bench_vote.py`.
+
+Bytes that must move: the target and the count written, each key pixel that a match uses, the matches' positions and
+indices read; everything once.
+"""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from benchmarks.machine import DEVICES
+from benchmarks.measure import DTYPES, Measure
+from benchmarks.peers import voting
 from neuralpatch_cuda import ops
 from neuralpatch_cuda.ops import reference
 
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() and ops.build_info()["cuda"] == "yes" else [])]
+CASES = {  # channels, side of the target, key height and width
+    "small": (16, 12, 14, 16),
+    "relu3_1, 256 px": (256, 36, 47, 66),
+    "relu3_1, 512 px": (256, 68, 92, 130),
+    "relu3_1, 1024 px": (256, 132, 182, 258),
+    "relu3_1, 2048 px": (256, 260, 402, 482),
+}
+FUNCTIONS = {
+    "op": ops.vote_patches,
+    "reference": reference.vote_patches,
+    "index_add": voting.index_add,
+    "embedding_bag": voting.embedding_bag,
+}
 
 
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("function", [ops.vote_patches, reference.vote_patches], ids=["op", "reference"])
-def test_vote_patches(benchmark, function, dtype, device):
+def test_vote_patches(measure: Measure, name: str, precision: str, case: str, device: str) -> None:
+    channels, side, height, width = CASES[case]
     generator = torch.Generator().manual_seed(0)
-    key = torch.randn(92, 130, 256, generator=generator).permute(2, 0, 1).to(device, dtype)
-    position = torch.arange(66 * 66, device=device)
-    index = torch.randint(90 * 128, position.shape, generator=generator).to(device)
+    key = torch.randn(height, width, channels, generator=generator).permute(2, 0, 1).to(device, DTYPES[precision])
+    position = torch.arange((side - 2) ** 2)
+    index = torch.randint((height - 2) * (width - 2), position.shape, generator=generator)
+    corner = index // (width - 2) * width + index % (width - 2)
+    offset = (torch.arange(3)[:, None] * width + torch.arange(3)).flatten()
+    used = torch.unique(corner[:, None] + offset).numel()
+    moved = (side**2 + used) * channels * key.element_size() + 4 * side**2 + 16 * len(index)
 
-    def run():
-        target, _ = function(key, position, index, 3, 68, 68)
-        return target[0, 0, 0].item()  # waits for the device
-
-    benchmark.group = f"256 x 68 x 68 target, {dtype}, {device}"
-    benchmark.pedantic(run, rounds=10, warmup_rounds=1)
+    function, position, index = FUNCTIONS[name], position.to(device), index.to(device)
+    measure(
+        lambda: function(key, position, index, 3, side, side),
+        group=f"{case}: target {channels} x {side} x {side}, {precision}, {device}",
+        function=name,
+        precision=precision,
+        device=device,
+        moved_bytes=moved,
+        size=side**2,
+    )
