@@ -2,8 +2,11 @@
 # make test   run the whole test suite
 # make lint   format and type checks
 # make wheel  build the wheel into dist/ and audit its binary interface
+# make bench  measure everything into benchmarks/results and draw it into docs/images; BENCH="match vote" for some
+# make gpu    on a machine with a GPU: build, test, sanitize, measure and profile; see tools/gpu.py
 #
-# Everything happens in .venv, which the first call makes; later calls install again only when the build inputs change.
+# Everything but make gpu happens in .venv, which the first call makes; later calls install again only when the build
+# inputs change. make gpu uses the packages of $(PYTHON) and needs no network.
 
 PYTHON ?= python3
 # The PyTorch that everything is tested with; any from 2.10 on will do, e.g. make test TORCH="torch==2.10.0".
@@ -13,7 +16,11 @@ BIN := .venv/bin
 STAMP := .venv/installed
 BUILD_INPUTS := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: demo test lint wheel clean
+# For make gpu: a folder of wheels that $(PYTHON) lacks, and the steps to run, all by default.
+WHEELS ?=
+STEPS ?=
+
+.PHONY: demo test lint wheel bench gpu clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -33,6 +40,13 @@ wheel: $(STAMP)
 	$(BIN)/abi3audit --strict dist/*.whl
 	$(BIN)/python -m zipfile -e dist/*.whl build/wheel
 	$(BIN)/torch-abi-audit --check both build/wheel/neuralpatch_cuda/_C.abi3.so
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.run $(BENCH)
+	$(BIN)/python benchmarks/plot.py
+
+gpu:
+	@$(PYTHON) -m tools.gpu $(if $(WHEELS),--wheels "$(WHEELS)") $(if $(STEPS),--steps $(STEPS))
 
 $(STAMP): $(BUILD_INPUTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

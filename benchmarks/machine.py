@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,6 @@ def cores() -> int:
 def device_name() -> str:
     """The GPU's name, or the processor's and the number of its cores."""
     return torch.cuda.get_device_name() if "cuda" in DEVICES else f"{cpu_name()}, {cores()} cores"
-
-
-def slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def machine_info() -> dict[str, Any]:

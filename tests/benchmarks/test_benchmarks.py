@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from benchmarks import measure, run
-from benchmarks.machine import slug
+from benchmarks.slug import slug
 
 ROOT = Path(__file__).parents[2]
 OPERATORS = sorted(set(run.NAMES) - {"inpaint"})
