@@ -29,14 +29,12 @@ def by_autograd(loss: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, Tens
     return value_and_gradient
 
 
+NAMES = ["op", "op, in place", "reference", "by hand", "compiled"]
 FUNCTIONS = {
     "op": by_autograd(ops.texture_loss),
     "reference": by_autograd(reference.texture_loss),
     "by hand": losses.texture_by_hand,
 }
-NAMES = [*FUNCTIONS, "compiled"]
-if hasattr(ops, "texture_loss_and_gradient"):
-    NAMES.insert(1, "op, in place")
 
 
 def function_named(name: str, features: Tensor) -> Callable[..., tuple[Tensor, Tensor]]:

@@ -6,7 +6,7 @@ float64 included; sums over 16-bit values are computed in float32. The losses ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -77,7 +77,13 @@ def _inverse_norm(patches: Tensor) -> Tensor:
 
 
 def vote_patches(
-    key: Tensor | Sequence[Tensor], position: Tensor, index: Tensor, size: int, height: int, width: int
+    key: Tensor | Sequence[Tensor],
+    position: Tensor,
+    index: Tensor,
+    size: int,
+    height: int,
+    width: int,
+    out: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sums the matched patches and their number with `fold`, and divides."""
     keys = [key] if isinstance(key, Tensor) else list(key)
@@ -88,12 +94,20 @@ def vote_patches(
     taken[position] = 1
     total = F.fold(placed.T[None], (height, width), size)[0]
     count = F.fold(taken.T[None], (height, width), size)[0, 0]
-    return (total / count.clamp_min(1)).to(keys[0].dtype), count.float()
+    target, count = (total / count.clamp_min(1)).to(keys[0].dtype), count.float()
+    return (target, count) if out is None else (out[0].copy_(target), out[1].copy_(count))
 
 
 def texture_loss(features: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """`sum_p weight[p] * |features[:, p] - target[:, p]|^2`."""
     return ((_wide(features) - _wide(target)).square().sum(0) * weight).sum()
+
+
+def texture_loss_and_gradient(
+    features: Tensor, target: Tensor, weight: Tensor, gradient: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """By autograd."""
+    return _loss_and_gradient(lambda x: texture_loss(x, target, weight), features, gradient)
 
 
 def total_variation(x: Tensor, mask: Tensor) -> Tensor:
@@ -102,3 +116,18 @@ def total_variation(x: Tensor, mask: Tensor) -> Tensor:
     right = (x[:, :, 1:] - x[:, :, :-1]).square().sum(0)[mask[:, 1:] | mask[:, :-1]]
     below = (x[:, 1:] - x[:, :-1]).square().sum(0)[mask[1:] | mask[:-1]]
     return right.sum() + below.sum()
+
+
+def total_variation_and_gradient(x: Tensor, mask: Tensor, gradient: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """By autograd."""
+    return _loss_and_gradient(lambda x: total_variation(x, mask), x, gradient)
+
+
+def _loss_and_gradient(
+    function: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        variable = x.detach().requires_grad_()
+        loss = function(variable)
+        (result,) = torch.autograd.grad(loss, variable)
+    return loss.detach(), result if gradient is None else gradient.copy_(result)

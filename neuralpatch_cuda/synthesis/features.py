@@ -52,6 +52,41 @@ class Pooling:
         return F.pad(gradient, (0, missing[0], 0, missing[1])) if any(missing) else gradient
 
 
+class Convolution:
+    """A 3 x 3 convolution of maps that cover one box.
+
+    On the CPU its weights are laid out for oneDNN once, as they would be at every call.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, padding: int, box: Box) -> None:
+        """From weights `[out, in, 3, 3]`, an optional bias and the cells of zeros around the box."""
+        self._weight, self._bias = weight.contiguous(memory_format=torch.channels_last), bias
+        self._padding = [padding, padding]
+        self._laid_out = runs_on_onednn(weight)
+        if self._laid_out:
+            shape = [1, weight.shape[1], box.height, box.width]
+            self._weight = torch.ops.mkldnn._reorder_convolution_weight(
+                self._weight, self._padding, [1, 1], [1, 1], 1, shape
+            )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not self._laid_out:
+            return F.conv2d(x, self._weight, self._bias, padding=self._padding)
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, self._weight, self._bias, self._padding, [1, 1], [1, 1], 1, "none", [], ""
+        )
+        return result
+
+
+def runs_on_onednn(weight: Tensor) -> bool:
+    """Whether oneDNN convolves with such weights here, through the operators that torch.compile uses."""
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if weight.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return weight.dtype == torch.float32
+
+
 class Step:
     """One convolution over a box of its output, with the pooling or the ReLU before it."""
 
@@ -75,11 +110,8 @@ class Step:
             first: of the network; otherwise `forward` is given values that a ReLU has yet to pass.
             pooled: they are to be max-pooled 2 x 2, too.
         """
-        self._weight, self._bias = convolution.weight, convolution.bias
-        # Of the convolution that takes gradients of the output to gradients of the input.
-        self._weight_back = self._weight.flip(2, 3).transpose(0, 1).contiguous(memory_format=torch.channels_last)
         self._pooling = Pooling() if pooled else None
-        self._first, self._computed = first, computed
+        self._first = first
         read = computed.grown(1)
         whole = Box(0, 0, surroundings.shape[-2], surroundings.shape[-1])
         self._input = refit(surroundings, whole, read).clone(memory_format=torch.channels_last)
@@ -87,7 +119,11 @@ class Step:
         rows, columns = self._used.inside(read)
         self._changing = self._input[..., rows, columns]
         # The gradient is wanted for the used cells only; each cell of padding gives one more on each side.
-        self._padding = next(p for p in (0, 1, 2) if computed.grown(p - 1).contains(self._used))
+        padding = next(p for p in (0, 1, 2) if computed.grown(p - 1).contains(self._used))
+        self._returned = computed.grown(padding - 1)
+        weight = convolution.weight
+        self._convolve = Convolution(weight, convolution.bias, 0, read)
+        self._convolve_back = Convolution(weight.flip(2, 3).transpose(0, 1), None, padding, computed)
 
     def forward(self, x: Tensor) -> Tensor:
         """From the changing cells of the last step's output, `[1, C, h, w]`, to this one's, before the ReLU."""
@@ -98,14 +134,13 @@ class Step:
             self._changing.copy_(x)
         else:
             torch.clamp_min(x, 0, out=self._changing)
-        return F.conv2d(self._input, self._weight, self._bias)
+        return self._convolve(self._input)
 
     def backward(self, gradient: Tensor) -> Tensor:
         """From the gradient of `forward`'s result to that of its argument."""
-        gradient = F.conv2d(gradient, self._weight_back, padding=self._padding)
-        gradient = refit(gradient, self._computed.grown(self._padding - 1), self._used)
+        gradient = refit(self._convolve_back(gradient), self._returned, self._used)
         if not self._first:
-            gradient = torch.ops.aten.threshold_backward(gradient, self._changing, 0)
+            torch.ops.aten.threshold_backward.grad_input(gradient, self._changing, 0, grad_input=gradient)
         gradient = refit(gradient, self._used, self._given)
         return self._pooling.backward(gradient) if self._pooling else gradient
 

@@ -76,9 +76,7 @@ class LayerTerm:
     def match(self) -> Tensor:
         """Find each hole patch's nearest known patch and vote them into a target; returns the scores `[Nq]`."""
         with stage("match"):
-            index, score = ops.match_patches(
-                self.query, self.key, self.query_position, self.key_mask, self._patch_size
-            )
+            index, score = ops.match_patches(self.query, self.key, self.query_position, self.key_mask, self._patch_size)
         height, width = self.weight.shape
         votes = self.target, self.weight
         with stage("vote"):

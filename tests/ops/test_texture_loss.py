@@ -51,6 +51,9 @@ def test_loss_and_gradient(dtype, make_map, device):
         assert torch.equal(loss, expected[0])
         assert torch.equal(gradient, expected[1])
         assert torch.equal(ops.texture_loss_and_gradient(features, target, weight)[1], gradient)
+        exact = reference.texture_loss_and_gradient(features.double(), target.double(), weight, gradient.double())
+        torch.testing.assert_close(loss.double(), exact[0], rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(gradient.double(), exact[1], rtol=2**-7, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
