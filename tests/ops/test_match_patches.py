@@ -383,8 +383,8 @@ def test_forced_variants(caplog):
         ops.match_patches(query, keys, query_mask, key_masks, variant="tensor_core")
 
 
-def test_waits_for_nothing(cuda):
-    """The search is captured in a CUDA graph, and replayed with other values."""
+def test_is_captured_in_a_graph(cuda):
+    """And replayed with other values."""
     query, keys, query_mask, key_masks = random_batch(cuda, shared=True)
     position = query_mask.flatten().nonzero()[:, 0]
     ops.match_patches(query, keys, position, key_masks)

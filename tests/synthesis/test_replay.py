@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from neuralpatch_cuda import ops
 from neuralpatch_cuda.networks.weights import load_texture_network
 from neuralpatch_cuda.synthesis import replay, scale
 from neuralpatch_cuda.synthesis.optimiser import LBFGS, Adam, Minimiser
@@ -100,6 +102,24 @@ def test_a_scale_comes_out_the_same_through_graphs(monkeypatch: pytest.MonkeyPat
     through_graphs = synthesise(network, *hole(), SETTINGS)
     assert through_graphs.losses == plain.losses and through_graphs.scores == plain.scores
     assert torch.equal(through_graphs.image, plain.image)
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or ops.build_info()["cuda"] != "yes", reason="needs a GPU and a build for it"
+)
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_a_scale_comes_out_the_same_through_cuda_graphs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, optimizer: str
+) -> None:
+    network = load_texture_network("vgg16", ("relu2_1", "relu3_1")).cuda()
+    image, mask = (x.cuda() for x in hole())
+    settings = replace(SETTINGS, optimizer=optimizer)
+    through_graphs = synthesise(network, image, mask, settings)
+    monkeypatch.setattr(scale, "replayed", lambda function, device: function)
+    plain = synthesise(network, image, mask, settings)
+    assert not caplog.records, "the capture failed"
+    assert through_graphs.losses == pytest.approx(plain.losses, rel=1e-3)
+    torch.testing.assert_close(through_graphs.image, plain.image, atol=1e-2, rtol=0)
 
 
 @pytest.mark.parametrize("minimiser", [LBFGS, Adam])
