@@ -20,6 +20,7 @@ import numpy as np
 mpl.use("agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 
 HERE = Path(__file__).resolve().parent
 SIZES = {
@@ -62,9 +63,10 @@ def draw_lines(axes: Axes, lines: Series, colours: dict[str, str]) -> None:
         ours = name.startswith("op")
         axes.plot(*zip(*points, strict=True), "o-", color=colours[name], label=label, lw=2.5 if ours else 1.2, ms=4)
     axes.set(xscale="log", yscale="log")
+    axes.xaxis.set_minor_formatter(NullFormatter())  # its labels would overlap
     axes.grid(alpha=0.3)
     if lines:
-        axes.legend(fontsize=8, title="slope", title_fontsize=8)
+        axes.legend(fontsize=7, title="slope", title_fontsize=7, framealpha=0.5)
 
 
 def draw(results: dict[str, Any], name: str, path: Path) -> bool:
