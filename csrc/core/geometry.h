@@ -25,7 +25,8 @@ NEURALPATCH_HOST_DEVICE int64_t position_of_corner(int64_t pixel, int64_t column
 
 // The first of the patches along an axis that contain `pixel`; the last is pixel / stride, or the axis' last
 // patch.
-NEURALPATCH_HOST_DEVICE int64_t first_patch_containing(int64_t pixel, int64_t size, int64_t stride) {
+template <typename Integer>
+NEURALPATCH_HOST_DEVICE Integer first_patch_containing(Integer pixel, Integer size, Integer stride) {
   return pixel < size ? 0 : (pixel - size) / stride + 1;
 }
 

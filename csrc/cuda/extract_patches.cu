@@ -51,28 +51,31 @@ constexpr int kTile = kWarp;
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    extract_backward_kernel(const T* grad_patches, T* grad_features, int64_t tiles, int64_t channels,
-                            int64_t height, int64_t width, int size, int stride, int64_t rows,
-                            int64_t columns) {
+    extract_backward_kernel(const T* grad_patches, T* grad_features, int64_t tiles, int channels, int height,
+                            int width, int size, int stride, int rows, int columns) {
   __shared__ float sums[kTile][kTile + 1];
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const int64_t column_tiles = (width + kTile - 1) / kTile, channel_tiles = (channels + kTile - 1) / kTile;
+  const int column_tiles = (width + kTile - 1) / kTile, channel_tiles = (channels + kTile - 1) / kTile;
   for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     const int64_t line = tile / column_tiles, group = line / channel_tiles;
-    const int64_t x0 = (tile - line * column_tiles) * kTile, c0 = (line - group * channel_tiles) * kTile;
-    const int64_t batch = group / height, y = group - batch * height;
-    const int64_t first_row = first_patch_containing(y, size, stride), last_row = min(y / stride, rows - 1);
+    const int x0 = int(tile - line * column_tiles) * kTile, c0 = int(line - group * channel_tiles) * kTile;
+    const int64_t batch = group / height;
+    const int y = int(group - batch * height);
+    const int first_row = first_patch_containing(y, size, stride), last_row = min(y / stride, rows - 1);
     for (int i = warp; i < kTile; i += kThreads / kWarp) {
-      const int64_t x = x0 + i, channel = c0 + lane;
+      const int x = x0 + i, channel = c0 + lane;
       float sum = 0;
       if (x < width && channel < channels) {
-        const int64_t first_column = first_patch_containing(x, size, stride);
-        const int64_t last_column = min(x / stride, columns - 1);
-        for (int64_t row = first_row; row <= last_row; ++row) {
-          for (int64_t column = first_column; column <= last_column; ++column) {
-            const int64_t patch = (batch * rows + row) * columns + column;
-            const int64_t dy = y - row * stride, dx = x - column * stride;
-            sum += to_float(grad_patches[((patch * channels + channel) * size + dy) * size + dx]);
+        const int first_column = first_patch_containing(x, size, stride);
+        const int last_column = min(x / stride, columns - 1);
+        const int step = channels * size * size - stride;  // to the same pixel in the patch to the right
+        for (int row = first_row; row <= last_row; ++row) {
+          const int64_t patch = (batch * rows + row) * columns + first_column;
+          const int dy = y - row * stride, dx = x - first_column * stride;
+          const T* at = grad_patches + ((patch * channels + channel) * size + dy) * size + dx;
+#pragma unroll 1  // unrolled, it spills registers on some GPUs
+          for (int column = first_column; column <= last_column; ++column, at += step) {
+            sum += to_float(*at);
           }
         }
       }
@@ -80,7 +83,7 @@ __global__ void __launch_bounds__(kThreads)
     }
     __syncthreads();
     for (int i = warp; i < kTile; i += kThreads / kWarp) {
-      const int64_t x = x0 + lane, channel = c0 + i;
+      const int x = x0 + lane, channel = c0 + i;
       if (x < width && channel < channels) {
         grad_features[((batch * channels + channel) * height + y) * width + x] = from_float<T>(sums[i][lane]);
       }
@@ -117,13 +120,17 @@ const char* extract_patches(const ExtractPatchesArgs& args, void* stream) {
 const char* extract_patches_backward(const ExtractPatchesBackwardArgs& args, void* stream) {
   const int64_t elements = args.batch * args.channels * args.height * args.width;
   if (elements == 0) return nullptr;
+  if (args.channels * args.size * args.size > kMaxPatchElements) {
+    return "extract_patches: a patch has too many elements";
+  }
   return with_element_type(args.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
     const int64_t tiles =
         args.batch * args.height * ((args.channels + kTile - 1) / kTile) * ((args.width + kTile - 1) / kTile);
     extract_backward_kernel<T><<<blocks_for(tiles, 1, kMaxBlocks), kThreads, 0, as_stream(stream)>>>(
-        static_cast<const T*>(args.grad_patches), static_cast<T*>(args.grad_features), tiles, args.channels,
-        args.height, args.width, args.size, args.stride, args.rows, args.columns);
+        static_cast<const T*>(args.grad_patches), static_cast<T*>(args.grad_features), tiles,
+        int(args.channels), int(args.height), int(args.width), args.size, args.stride, int(args.rows),
+        int(args.columns));
     return launch_error();
   });
 }

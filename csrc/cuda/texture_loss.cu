@@ -19,6 +19,7 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t pixel = blockIdx.x * pixels_per_block + threadIdx.x / lanes; pixel < pixels;
        pixel += gridDim.x * pixels_per_block) {
     const float weight = weights[pixel];
+#pragma unroll 1  // unrolled, it spills registers on some GPUs
     for (int64_t c = int64_t(lane) * kPack; c < channels; c += int64_t(lanes) * kPack) {
       const int64_t at = pixel * channels + c;
       float slope[kPack] = {};

@@ -281,7 +281,7 @@ void define_core(py::module_& m) {
   m.def("positions_along", &np::positions_along);
   m.def("corner_pixel", &np::corner_pixel);
   m.def("position_of_corner", &np::position_of_corner);
-  m.def("first_patch_containing", &np::first_patch_containing);
+  m.def("first_patch_containing", &np::first_patch_containing<int64_t>);
   m.def("better", [](std::pair<float, int64_t> a, std::pair<float, int64_t> b) {
     return np::better({a.first, a.second}, {b.first, b.second});
   });
