@@ -83,7 +83,7 @@ class Objective:
         self.box = bounding_box(free)
         rows, columns = self.box.slices
         self._hole, free = mask[rows, columns].contiguous(), free[rows, columns]
-        self.pixels = image[:, rows, columns].contiguous()
+        self.pixels = image[:, rows, columns].clone(memory_format=torch.contiguous_format)
         """Of the box around hole and rim, `[3, h, w]`."""
         self._variation_gradient = torch.empty_like(self.pixels)
         self._position = free.flatten().nonzero()[:, 0]

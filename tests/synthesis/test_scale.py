@@ -66,6 +66,19 @@ def test_known_pixels_are_untouched(network: TextureNetwork, stripes: tuple[Tens
     assert torch.equal(start, torch.where(mask, 0.5, photo)), "the input was changed"
 
 
+def test_holes_in_opposite_corners_leave_the_input_alone(
+    network: TextureNetwork, stripes: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    photo, mask, _ = stripes
+    mask = torch.zeros_like(mask)
+    mask[:10, :10] = mask[-10:, -10:] = True  # their box is the whole window
+    start = torch.where(mask, 0.5, photo)
+    before = start.clone()
+    result = synthesise(network, start, mask, SETTINGS)
+    assert torch.equal(start, before), "the input was changed"
+    assert torch.equal(result.image[:, ~mask], photo[:, ~mask])
+
+
 def test_the_edge_of_the_hole_carries_no_coloured_line(
     network: TextureNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
