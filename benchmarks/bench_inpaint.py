@@ -9,11 +9,8 @@ BENCH_SIDE=256 the photograph.
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from benchmarks.machine import DEVICES
+from benchmarks.measure import PeakMemory
 from benchmarks.peers import released_2017
 from neuralpatch_cuda import InpaintConfig, Inpainter, ops
 from neuralpatch_cuda.imaging.images import to_rgb
@@ -30,7 +29,6 @@ from neuralpatch_cuda.synthesis.pyramid import resize
 
 SIDE = int(os.environ.get("BENCH_SIDE", "512"))
 ITERATIONS = int(os.environ.get("BENCH_ITERATIONS", "100"))
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() and ops.build_info()["cuda"] == "yes" else [])]
 
 BEST_CASE = "released, best case"
 
@@ -117,8 +115,9 @@ def measure(
     """Time a run that ends with its result on the host; note seconds, peak memory and the ratios to the release."""
     benchmark.extra_info.update(function=function, precision=precision)
     benchmark.group = f"{SIDE} px, hole of {SIDE // 2} px, 3 x {ITERATIONS} iterations, {device}"
-    with memory_noted(benchmark, device):
+    with PeakMemory(device) as memory:
         benchmark.pedantic(run, rounds=rounds, warmup_rounds=warmup_rounds)
+    benchmark.extra_info["extra_bytes"] = memory.extra_bytes
     if benchmark.stats:
         seconds = benchmark.stats["median"]
         benchmark.extra_info["seconds"] = round(seconds, 3)
@@ -126,28 +125,3 @@ def measure(
             benchmark.extra_info[ratio] = round(released / seconds, 2)
         if "over_best_peer" in benchmark.extra_info:
             benchmark.extra_info["best_peer"] = BEST_CASE
-
-
-@contextmanager
-def memory_noted(benchmark: Any, device: str) -> Iterator[None]:
-    """Note the most memory in use beyond that at the start: PyTorch's on a GPU; else the process's, to some 200 MB."""
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        start = torch.cuda.memory_allocated()
-        yield
-        peak = torch.cuda.max_memory_allocated()
-    else:
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)  # gives back what earlier runs freed, which would hide the growth
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-        start = resident("VmRSS")
-        yield
-        peak = resident("VmHWM")
-    benchmark.extra_info["extra_bytes"] = peak - start
-
-
-def resident(field: str) -> int:
-    """A size of this process in bytes, by its name in /proc."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (value,) = (line.split()[1] for line in lines if line.startswith(field + ":"))
-    return int(value) * 1024

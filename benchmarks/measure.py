@@ -28,6 +28,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from typing_extensions import Self
 
 LONG_CALL = 10.0
 """Seconds from which a call is repeated three times only, the first being its warm-up."""
@@ -95,21 +96,37 @@ def copy_ceiling(device: str) -> float:
     return 2 * source.nbytes / median_seconds(lambda: destination.copy_(source))
 
 
+class PeakMemory:
+    """What runs inside this context adds `extra_bytes` at its peak; None where that cannot be told."""
+
+    extra_bytes: int | None = None
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+
+    def __enter__(self) -> Self:
+        gc.collect()
+        if self._device == "cuda":
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            self._before: int | None = torch.cuda.memory_allocated()
+        else:
+            self._before = _reset_peak_resident()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        peak = torch.cuda.max_memory_allocated() if self._device == "cuda" else _status_bytes("VmHWM")
+        self.extra_bytes = None if self._before is None else max(0, peak - self._before)
+
+
 def timed_with_memory(call: Call, device: str) -> tuple[float, int | None]:
     """Seconds that a call takes, and the bytes that it adds at its peak, or None where that cannot be told."""
-    gc.collect()
-    if device == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before: int | None = torch.cuda.memory_allocated()
-    else:
-        before = _reset_peak_resident()
-    start = synchronized_clock()
-    result = call()
-    seconds = synchronized_clock() - start
-    peak = torch.cuda.max_memory_allocated() if device == "cuda" else _status_bytes("VmHWM")
-    del result
-    return seconds, None if before is None else max(0, peak - before)
+    with PeakMemory(device) as memory:
+        start = synchronized_clock()
+        result = call()
+        seconds = synchronized_clock() - start
+    del result  # counted, so kept until here
+    return seconds, memory.extra_bytes
 
 
 def _reset_peak_resident() -> int | None:
