@@ -40,34 +40,49 @@ COUNT = "a whole number of at least 0"
 NETWORK = "a network's name or the path of its weights"
 
 
-def _option(default: Any, allowed: str, description: str, **limits: Any) -> Any:
+def option(default: Any, allowed: str, description: str, **limits: Any) -> Any:
     """A field; `allowed` completes "must be ..." in error messages."""
     return Field(default, description=description, json_schema_extra={"allowed": allowed}, **limits)
 
 
-class InpaintConfig(BaseModel):
-    """Options of `inpaint` and `Inpainter`.
-
-    An instance cannot be changed; `InpaintConfig(**(config.model_dump() | changes))` makes a changed copy.
+class Options(BaseModel):
+    """A model of options. An instance cannot be changed, and a wrong value is explained in one sentence.
 
     Raises:
-        ConfigError: an option is unknown or has a value it cannot have; one sentence names it, the value and
-            what is allowed.
+        ConfigError: an option is unknown or has a value it cannot have; names it, the value and what is allowed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    alpha: float = _option(1.0, NUMBER, "Weight of the texture term; higher is sharper, and copies more freely.", ge=0)
-    beta: float = _option(0.01, NUMBER, "Weight of the total variation term; higher is smoother.", ge=0)
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(data)
+        except ValidationError as error:
+            raise config_error(error, cls) from None
+
+
+class InpaintConfig(Options):
+    """Options of `inpaint` and `Inpainter`.
+
+    `InpaintConfig(**(config.model_dump() | changes))` makes a changed copy.
+
+    Raises:
+        ConfigError: an option is unknown or has a value it cannot have.
+    """
+
+    alpha: float = option(1.0, NUMBER, "Weight of the texture term; higher is sharper, and copies more freely.", ge=0)
+    beta: float = option(0.01, NUMBER, "Weight of the total variation term; higher is smoother.", ge=0)
     content_weight: Annotated[
         Weight | Annotated[tuple[Weight, ...], Field(min_length=1)], BeforeValidator(_split_many)
-    ] = _option(
+    ] = option(
         5.0,
         f"{NUMBER}, or one such number per scale",
         "Weight of the content term; higher stays closer to the result of the scale below. One value, or one "
         "per scale, coarsest first; the last one is repeated.",
     )
-    scales: int | None = _option(
+    scales: int | None = option(
         None,
         "a whole number of at least 1, or None for all",
         "Use at most this many scales, the finest ones; by default all: short sides of 128, 256, ... px up "
@@ -76,62 +91,62 @@ class InpaintConfig(BaseModel):
     )
     iterations: Annotated[
         Iterations | Annotated[tuple[Iterations, ...], Field(min_length=1)], BeforeValidator(_split_many)
-    ] = _option(
+    ] = option(
         60,
         f"{COUNT}, or one such number per scale",
         "Iterations per scale. One value, or one per scale, coarsest first; the last one is repeated. A "
         "scale of 0 iterations is left as it starts.",
     )
-    layers: Annotated[tuple[Layer, ...], BeforeValidator(_split)] = _option(
+    layers: Annotated[tuple[Layer, ...], BeforeValidator(_split)] = option(
         ("relu3_1", "relu4_1"),
         "names of different layers from relu1_1 to relu4_1, such as relu3_1,relu4_1",
         "Layers of the texture network whose patches are matched.",
         min_length=1,
     )
-    patch_size: int = _option(
+    patch_size: int = option(
         3, "1, 3, 5 or 7", "Side of the patches, in cells of a layer's feature map: 1, 3, 5 or 7."
     )
-    rematch_every: int = _option(
+    rematch_every: int = option(
         10, COUNT, "Iterations between two matchings; fewer is sharper and slower. 0 matches once per scale.", ge=0
     )
-    tolerance: float = _option(
+    tolerance: float = option(
         0.0,
         NUMBER,
         "A scale ends early when, over 10 iterations, the loss falls by less than this share of itself. 0: never.",
         ge=0,
     )
-    optimizer: Literal["lbfgs", "adam"] = _option("lbfgs", "lbfgs or adam", "Minimiser of the energy.")
-    precision: Literal["auto", "fp32", "bf16"] = _option(
+    optimizer: Literal["lbfgs", "adam"] = option("lbfgs", "lbfgs or adam", "Minimiser of the energy.")
+    precision: Literal["auto", "fp32", "bf16"] = option(
         "auto",
         "auto, fp32 or bf16",
         "Arithmetic of the networks; auto is bf16 where the device is fast at it, else fp32.",
     )
-    context: float = _option(
+    context: float = option(
         0.5,
         NUMBER,
         "Margin of known pixels around a hole that is searched, as a fraction of the longer side of the "
         "hole's bounding box.",
         ge=0,
     )
-    mask_dilate: int = _option(0, COUNT, "Grow the mask by this many pixels.", ge=0)
-    feather: int = _option(0, COUNT, "Blend the result into this many pixels outside the hole.", ge=0)
-    invert_mask: bool = _option(False, "true or false", "Fill where the mask is black, instead of white.")
-    noise: float = _option(
+    mask_dilate: int = option(0, COUNT, "Grow the mask by this many pixels.", ge=0)
+    feather: int = option(0, COUNT, "Blend the result into this many pixels outside the hole.", ge=0)
+    invert_mask: bool = option(False, "true or false", "Fill where the mask is black, instead of white.")
+    noise: float = option(
         0.0,
         "a number from 0 to 1",
         "Standard deviation of the noise added to the start of each scale, for pixel values in [0, 1].",
         ge=0,
         le=1,
     )
-    seed: int = _option(
+    seed: int = option(
         0,
         "a whole number from 0 to 2^63 - 1",
         "Seed of the noise; the same seed gives the same result.",
         ge=0,
         lt=2**63,
     )
-    content_network: Name = _option("default", NETWORK, "Content network: a name, or the path of its weights.")
-    texture_network: Name = _option("vgg16", NETWORK, "Texture network: a name, or the path of its weights.")
+    content_network: Name = option("default", NETWORK, "Content network: a name, or the path of its weights.")
+    texture_network: Name = option("vgg16", NETWORK, "Texture network: a name, or the path of its weights.")
 
     @field_validator("layers")
     @classmethod
@@ -147,24 +162,16 @@ class InpaintConfig(BaseModel):
             raise ValueError("not an odd size up to 7")
         return size
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _explain(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
-            return handler(data)
-        except ValidationError as error:
-            raise config_error(error) from None
 
-
-def config_error(error: ValidationError) -> ConfigError:
+def config_error(error: ValidationError, model: type[BaseModel]) -> ConfigError:
     """The first problem of a failed validation as one sentence: the option, its value and what is allowed."""
     problem = error.errors(include_url=False)[0]
     if not problem["loc"]:
         return ConfigError(f"The options must be a mapping of names to values, not {type(problem['input']).__name__}.")
     name = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
-        return ConfigError(f"There is no option {name!r}; the options are {', '.join(InpaintConfig.model_fields)}.")
-    extra = InpaintConfig.model_fields[name].json_schema_extra
+        return ConfigError(f"There is no option {name!r}; the options are {', '.join(model.model_fields)}.")
+    extra = model.model_fields[name].json_schema_extra
     assert isinstance(extra, dict)
     value = problem["input"]
     if value and isinstance(value, tuple) and all(isinstance(part, str) for part in value):
