@@ -8,7 +8,7 @@ field covers the whole image; the decoder merely brings that layout back to full
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -26,9 +26,6 @@ class ContentConfig:
     """Channels of the trunk at 1/8 resolution; shallower stages have 1/2 and 1/4 of them."""
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4, 1)
     """Dilation of the first convolution of each residual block of the trunk."""
-
-    def to_dict(self) -> dict[str, object]:
-        return asdict(self)
 
 
 class ResidualBlock(nn.Module):

@@ -13,9 +13,10 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from neuralpatch_cuda.errors import WeightsError
 from neuralpatch_cuda.networks.content import ContentConfig, ContentNetwork
+from neuralpatch_cuda.networks.context_encoder import ContextEncoder, ContextEncoderConfig
 from neuralpatch_cuda.networks.texture import (
     DEPTHS,
     LAYERS,
@@ -32,6 +34,8 @@ from neuralpatch_cuda.networks.texture import (
     Normalisation,
     TextureNetwork,
 )
+
+ConfigT = TypeVar("ConfigT", ContentConfig, ContextEncoderConfig)
 
 
 class UnknownWeightsError(WeightsError, ValueError):
@@ -103,8 +107,8 @@ def load_texture_network(name_or_path: str | Path, layers: Sequence[str], *, off
     return network
 
 
-def load_content_network(name_or_path: str | Path = "default") -> ContentNetwork:
-    """Load a content network: on the CPU, in float32, frozen and in evaluation mode.
+def load_content_network(name_or_path: str | Path = "default") -> ContentNetwork | ContextEncoder:
+    """Load a content network of either architecture: on the CPU, in float32, frozen and in evaluation mode.
 
     Args:
         name_or_path: a name in `CONTENT_NETWORKS`, or a file that `save_content_network` wrote.
@@ -116,27 +120,25 @@ def load_content_network(name_or_path: str | Path = "default") -> ContentNetwork
     """
     path = _locate(name_or_path, CONTENT_NETWORKS, offline=True)
     tensors, header = _read(path)
-    if header.get("network") != "content":
-        raise WeightsError(f"{path} does not hold a content network; give a file written by `neuralpatch train`.")
-    try:
-        config = json.loads(header["config"])
-        config["dilations"] = tuple(config["dilations"])
-        network = ContentNetwork(ContentConfig(**config))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise WeightsError(f"{path} is damaged: its header does not describe a content network.") from error
+    network = _content_header(header, path)
     _check_tensors(tensors, network.state_dict(), path)
+    network.to_empty(device="cpu")
     network.load_state_dict(tensors)
     return network.eval().requires_grad_(False)
 
 
-def save_content_network(network: ContentNetwork, path: Path) -> None:
-    """Write a content network as float16 safetensors, with its architecture in the header.
+def save_content_network(network: ContentNetwork | ContextEncoder, path: Path) -> None:
+    """Write a content network as safetensors, with its architecture in the header: float16, and counts as they are.
 
     The file is replaced in one step, so that a reader never sees half of it.
     """
-    tensors = {name: tensor.half().contiguous().cpu() for name, tensor in network.state_dict().items()}
+    tensors = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous().cpu()
+        for name, tensor in network.state_dict().items()
+    }
+    architecture = "context-encoder" if isinstance(network, ContextEncoder) else "content"
+    header = {"network": architecture, "config": json.dumps(asdict(network.config))}
     partial = path.with_suffix(".partial")
-    header = {"network": "content", "config": json.dumps(network.config.to_dict())}
     partial.write_bytes(save(tensors, header))
     partial.replace(path)
 
@@ -208,6 +210,29 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return state, {}
 
 
+def _content_header(header: Mapping[str, str], path: Path) -> ContentNetwork | ContextEncoder:
+    """The network that a header describes, without values."""
+    architecture = header.get("network")
+    if architecture not in ("content", "context-encoder"):
+        raise WeightsError(f"{path} does not hold a content network; give a file written by `neuralpatch train`.")
+    try:
+        config = dict(json.loads(header["config"]))
+        with torch.device("meta"):
+            if architecture == "content":
+                return ContentNetwork(_config(ContentConfig, config))
+            return ContextEncoder(_config(ContextEncoderConfig, config))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path} is damaged: its header does not describe a content network.") from error
+
+
+def _config(kind: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+    """A configuration from JSON, which must give every field and has lists for tuples."""
+    if values.keys() != {field.name for field in fields(kind)}:
+        raise ValueError("fields are missing or unknown")
+    arguments: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return kind(**arguments)
+
+
 def _texture_header(header: Mapping[str, str], path: Path) -> tuple[Architecture, Normalisation]:
     if header.get("network") != "texture":
         raise WeightsError(f"{path} does not hold a texture network; VGG-16 or VGG-19 is expected.")
@@ -238,5 +263,6 @@ def _check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
     for name in [*expected, *tensors]:
         found, wanted = (list(side[name].shape) if name in side else None for side in (tensors, expected))
         if found != wanted:
-            problem = f"{name} is {found or 'missing'} instead of {wanted}" if wanted else f"{name} is not part of it"
-            raise WeightsError(f"{path} is of another network: {problem}.")
+            there = "missing" if found is None else found
+            problem = "not part of it" if wanted is None else f"{there} instead of {wanted}"
+            raise WeightsError(f"{path} is of another network: {name} is {problem}.")

@@ -22,6 +22,7 @@ from torch import Tensor
 from neuralpatch_cuda.errors import NeuralPatchError, WeightsError
 from neuralpatch_cuda.networks import weights
 from neuralpatch_cuda.networks.content import ContentConfig, ContentNetwork
+from neuralpatch_cuda.networks.context_encoder import ContextEncoder, ContextEncoderConfig
 from neuralpatch_cuda.networks.texture import (
     CAFFE_NORMALISATION,
     LAYERS,
@@ -418,3 +419,98 @@ def test_content_weights_that_do_not_fit_their_header(tmp_path: Path, width: int
     with pytest.raises(WeightsError, match="of another network") as error:
         load_content_network(path)
     one_sentence(error)
+
+
+# The context encoder
+
+TINY = ContextEncoderConfig(width=4, bottleneck=16)
+
+
+@pytest.fixture
+def context_encoder() -> ContextEncoder:
+    """As after some steps of training: the statistics of its batch normalisations are their own."""
+    torch.manual_seed(0)
+    network = ContextEncoder(TINY)
+    mask = torch.zeros(2, 1, 128, 128)
+    mask[..., 32:96, 32:96] = 1
+    for _ in range(3):
+        network(torch.rand(2, 3, 128, 128), mask)
+    return network
+
+
+def test_context_encoder_is_saved_and_loaded(context_encoder: ContextEncoder, tmp_path: Path) -> None:
+    path = tmp_path / "encoder.safetensors"
+    context_encoder.state_dict()["encoder.3.num_batches_tracked"].fill_(2**24 + 1)  # neither float16 nor float32 has it
+    save_content_network(context_encoder, path)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    loaded = load_content_network(path)
+    assert isinstance(loaded, ContextEncoder)
+    assert loaded.config == TINY
+    assert not any(module.training for module in loaded.modules())
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    state = loaded.state_dict()
+    assert state["encoder.3.num_batches_tracked"] == 2**24 + 1
+    assert (state["encoder.3.running_mean"] != 0).all()
+    for name, value in context_encoder.state_dict().items():
+        counted = name.endswith("num_batches_tracked")
+        assert state[name].dtype == value.dtype == (torch.int64 if counted else torch.float32)
+        assert torch.equal(state[name], value if counted else value.half().float()), name
+
+    image, mask = torch.rand(1, 3, 90, 120), torch.zeros(1, 1, 90, 120)
+    mask[..., 20:50, 30:80] = 1
+    expected = context_encoder.eval()(image, mask)
+    torch.testing.assert_close(loaded(image, mask), expected, atol=5e-3, rtol=0)
+
+
+def test_loading_a_content_network_spends_no_random_numbers(context_encoder: ContextEncoder, tmp_path: Path) -> None:
+    save_content_network(context_encoder, tmp_path / "encoder.safetensors")
+    before = torch.get_rng_state()
+    load_content_network(tmp_path / "encoder.safetensors")
+    load_content_network()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [None, "{", "[]", "3", "{}", '{"width": 4}', '{"width": 4, "bottleneck": -1}', '{"width": 8, "dilations": [1]}'],
+)
+def test_context_encoder_header_with_an_error(
+    context_encoder: ContextEncoder, tmp_path: Path, config: str | None
+) -> None:
+    path = tmp_path / "encoder.safetensors"
+    header = {"network": "context-encoder"} | ({} if config is None else {"config": config})
+    save_file(context_encoder.state_dict(), path, header)
+    with pytest.raises(WeightsError, match="header") as error:
+        load_content_network(path)
+    one_sentence(error)
+
+
+def test_context_encoder_weights_that_do_not_fit_their_header(context_encoder: ContextEncoder, tmp_path: Path) -> None:
+    path = tmp_path / "encoder.safetensors"
+    header = {"network": "context-encoder", "config": '{"width": 4, "bottleneck": 16}'}
+    state = context_encoder.state_dict()
+    name = "decoder.1.num_batches_tracked"
+
+    save_file({key: value for key, value in state.items() if key != name}, path, header)
+    with pytest.raises(WeightsError, match=rf"of another network: {name} is missing instead of \[\]\.$"):
+        load_content_network(path)
+
+    save_file(state | {name: torch.zeros(1)}, path, header)
+    with pytest.raises(WeightsError, match=rf"of another network: {name} is \[1\] instead of \[\]\.$"):
+        load_content_network(path)
+
+    save_file(state | {"decoder.1.bias": torch.zeros(())}, path, header)
+    with pytest.raises(WeightsError, match=r"of another network: decoder\.1\.bias is \[\] instead of \[32\]\.$"):
+        load_content_network(path)
+
+    save_file(state | {"count": torch.zeros(())}, path, header)
+    with pytest.raises(WeightsError, match=r"of another network: count is not part of it\.$"):
+        load_content_network(path)
+
+    save_file(state, path, {**header, "config": '{"width": 4, "bottleneck": 17}'})
+    with pytest.raises(WeightsError, match=r"encoder\.14\.weight is \[16, 32, 4, 4\] instead of \[17, 32, 4, 4\]"):
+        load_content_network(path)
+
+    save_file(state, path, {"network": "discriminator", "config": header["config"]})
+    with pytest.raises(WeightsError, match="does not hold a content network"):
+        load_content_network(path)
