@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -34,6 +36,7 @@ Weight = Annotated[float, Field(ge=0)]
 Iterations = Annotated[int, Field(ge=0)]
 Layer = Annotated[str, Field(pattern=r"^relu([12]_[12]|3_[1-4]|4_1)$")]
 Name = Annotated[str, Field(min_length=1)]
+Network = str | Path | Callable[..., Any]
 
 NUMBER = "a number of at least 0"
 COUNT = "a whole number of at least 0"
@@ -66,7 +69,7 @@ class Options(BaseModel):
 class InpaintConfig(Options):
     """Options of `inpaint` and `Inpainter`.
 
-    `InpaintConfig(**(config.model_dump() | changes))` makes a changed copy.
+    `InpaintConfig(**(dict(config) | changes))` makes a changed copy.
 
     Raises:
         ConfigError: an option is unknown or has a value it cannot have.
@@ -103,9 +106,7 @@ class InpaintConfig(Options):
         "Layers of the texture network whose patches are matched.",
         min_length=1,
     )
-    patch_size: int = option(
-        3, "1, 3, 5 or 7", "Side of the patches, in cells of a layer's feature map: 1, 3, 5 or 7."
-    )
+    patch_size: int = option(3, "1, 3, 5 or 7", "Side of the patches, in cells of a layer's feature map: 1, 3, 5 or 7.")
     rematch_every: int = option(
         10, COUNT, "Iterations between two matchings; fewer is sharper and slower. 0 matches once per scale.", ge=0
     )
@@ -145,7 +146,19 @@ class InpaintConfig(Options):
         ge=0,
         lt=2**63,
     )
-    content_network: Name = option("default", NETWORK, "Content network: a name, or the path of its weights.")
+    content_network: Network = option(
+        "default",
+        f"{NETWORK}, a TorchScript file, module:function or a callable",
+        "Content network: a name, the path of its weights or of a TorchScript file, or a Python function, "
+        "module:function, that takes image and mask as LaMa does.",
+    )
+    content_side: int | None = option(
+        None,
+        "a whole number of at least 1, or None for the network's own",
+        "Short side in pixels at which the content network sees a window, never above the window's own; by "
+        "default 128 for the library's networks and 512 for others.",
+        ge=1,
+    )
     texture_network: Name = option("vgg16", NETWORK, "Texture network: a name, or the path of its weights.")
 
     @field_validator("layers")
@@ -154,6 +167,13 @@ class InpaintConfig(Options):
         if len(set(layers)) < len(layers):
             raise ValueError("a layer is named twice")
         return layers
+
+    @field_validator("content_network")
+    @classmethod
+    def _named(cls, network: Network) -> Network:
+        if network == "":
+            raise ValueError("no name")
+        return network
 
     @field_validator("patch_size")
     @classmethod

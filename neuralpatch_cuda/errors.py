@@ -17,6 +17,10 @@ class WeightsError(NeuralPatchError):
     """A network's weights are missing, damaged or of another network."""
 
 
+class NetworkError(NeuralPatchError):
+    """A content network of another maker cannot be imported, fails, or returns something else than an image."""
+
+
 class DeviceError(NeuralPatchError, RuntimeError):
     """The device asked for is not there."""
 

@@ -20,9 +20,9 @@ from neuralpatch_cuda.device import choose_device, choose_dtype
 from neuralpatch_cuda.errors import DeviceError, MaskError
 from neuralpatch_cuda.imaging.images import ImageT, composite, to_rgb
 from neuralpatch_cuda.imaging.masks import feather_weight, to_hole
-from neuralpatch_cuda.networks.content import CONTENT_SIDE
+from neuralpatch_cuda.networks.foreign import resolve_content_network
 from neuralpatch_cuda.networks.texture import STRIDE
-from neuralpatch_cuda.networks.weights import load_content_network, load_texture_network
+from neuralpatch_cuda.networks.weights import load_texture_network
 from neuralpatch_cuda.stages import stage
 from neuralpatch_cuda.synthesis.pyramid import resize, scale_sizes, shrink
 from neuralpatch_cuda.synthesis.scale import ScaleResult, ScaleSettings, synthesise
@@ -136,13 +136,15 @@ class Inpainter:
 
         Raises:
             DeviceError: the device is not there.
+            FileNotFoundError: a network's file is not there.
             WeightsError: a network is unknown or its weights cannot be had.
+            NetworkError: the content network cannot be imported.
         """
         self.config = config or InpaintConfig()
         self.device = choose_device(device)
         self.dtype = choose_dtype(self.config.precision, self.device)
         with stage("load networks"):
-            self._content = load_content_network(self.config.content_network).to(self.device)
+            self._content = resolve_content_network(self.config.content_network).to(self.device)
             self._texture = load_texture_network(self.config.texture_network, self.config.layers)
             self._texture.to(self.device, self.dtype)
 
@@ -180,6 +182,7 @@ class Inpainter:
         Raises:
             ImageError, MaskError, TypeError: the input cannot be used, and why.
             DeviceError: the GPU has too little memory.
+            NetworkError: a content network of another maker fails or returns no image.
         """
         with stage("prepare image and mask"):
             pixels = to_rgb(
@@ -252,9 +255,9 @@ class Inpainter:
         return x
 
     def predict_content(self, image: Tensor, mask: Tensor) -> Tensor:
-        """The content network's filling of a window, at a short side of 128 px or the window's own if less."""
+        """The content network's filling of a window, at its short side or the window's own if less."""
         height, width = mask.shape
-        ratio = min(1.0, CONTENT_SIDE / min(height, width))
+        ratio = min(1.0, (self.config.content_side or self._content.side) / min(height, width))
         with stage("resize"):
             known, hole = shrink(image, mask, (round(height * ratio), round(width * ratio)))
         with stage("content network"), torch.no_grad():
@@ -284,5 +287,5 @@ def inpaint(
 
     See `Inpainter.__call__` for the image, the mask, the result and the errors.
     """
-    base = config.model_dump() if config else {}
+    base = dict(config) if config else {}  # `model_dump` would also take a callable apart that is a dataclass
     return Inpainter(InpaintConfig(**(base | options)), device)(image, mask)

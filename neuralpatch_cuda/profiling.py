@@ -79,7 +79,7 @@ def shortened(config: InpaintConfig, iterations: int) -> InpaintConfig:
     """The settings with at most so many iterations per scale."""
     given = config.iterations
     cut = tuple(min(n, iterations) for n in given) if isinstance(given, tuple) else min(given, iterations)
-    return InpaintConfig(**(config.model_dump() | {"iterations": cut}))
+    return InpaintConfig(**(dict(config) | {"iterations": cut}))
 
 
 def longest_first(times: list[Times]) -> list[Times]:

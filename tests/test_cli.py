@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,8 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str], monkeypatch
         assert field.description is not None
         assert field.description[:40] in text
     assert "[default: relu3_1,relu4_1]" in text
+    assert re.search(r"--content-network +NAME +Content network", text)
+    assert re.search(r"--content-side +INTEGER +Short side", text)
 
 
 def test_help_does_not_load_torch() -> None:
@@ -176,6 +179,113 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
         assert re.search(f"^{row}", text, re.MULTILINE), row
     assert re.search(r"^vgg16_relu4_1\.safetensors +[\d,]+ bytes, sha256 [0-9a-f]{64}$", text, re.MULTILINE)
     assert "CC BY 4.0" in text
+
+
+# Content networks of other makers
+
+MODULE = """
+import torch
+
+def fill(image, mask):
+    return torch.tensor([1.0, 0.4, 0.0]).view(1, 3, 1, 1).expand_as(image)
+
+def half(image, mask):
+    return image[..., ::2]
+
+def nothing(image, mask):
+    return image / (1 - mask)
+
+def broken(image, mask):
+    raise RuntimeError("out of order\\nand of paint")
+
+number = 3
+"""
+
+
+class Orange(torch.nn.Module):
+    """Paints what `fill` above does; downsamples twice, so that an odd size fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = torch.nn.Conv2d(4, 4, 4, 4)
+        self.up = torch.nn.ConvTranspose2d(4, 3, 4, 4)
+        torch.nn.init.zeros_(self.up.weight)
+        self.up.bias.data = torch.tensor([1.0, 0.4, 0.0])
+
+    def forward(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return image * (1 - mask) + mask * self.up(self.down(torch.cat([image, mask], 1)))
+
+
+class Blind(torch.nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image
+
+
+@pytest.fixture
+def networks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """mymodule.py and some files in the current folder, from which Python itself imports nothing."""
+    Image.open("photo.png").crop((0, 0, 93, 77)).save("photo.png")
+    Image.open("mask.png").crop((0, 0, 93, 77)).save("mask.png")
+    Path("mymodule.py").write_text(MODULE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(torch.jit.script(Orange()), "scripted.pt")
+        example = torch.rand(1, 3, 16, 24), torch.rand(1, 1, 16, 24)
+        torch.jit.save(torch.jit.trace(Orange(), example), "traced.pth")
+        torch.jit.save(torch.jit.script(Blind()), "blind.pt")
+    torch.save(Orange().state_dict(), "state.pt")
+    Path("damaged.pt").write_bytes(Path("scripted.pt").read_bytes()[:-99])
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry and Path(entry) != folder])
+    yield
+    sys.modules.pop("mymodule", None)
+
+
+@pytest.mark.parametrize("network", ["scripted.pt", "./traced.pth", "mymodule:fill"])
+def test_foreign_content_network(network: str, networks: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert inpaint("--content-network", network, "--iterations", "0", "--quiet", "--context", "5") == 0
+    assert capsys.readouterr().err == ""
+    before, after = np.asarray(Image.open("photo.png")), np.asarray(Image.open("out.png"))
+    hole = np.zeros(after.shape[:2], np.bool_)
+    hole[HOLE] = True
+    assert (after[hole] == (255, 102, 0)).all()
+    assert (after[~hole] == before[~hole]).all()
+
+
+def test_foreign_content_network_in_a_process_of_its_own(networks: None) -> None:
+    root = str(Path(cli.__file__).parents[1])
+    # As an installed script, which has its own folder, not the current one, in the path.
+    code = "import sys; sys.path[0] = sys.argv.pop(1); from neuralpatch_cuda.cli import main; sys.exit(main())"
+    command = [sys.executable, "-W", "default", "-c", code, root, "inpaint", "photo.png", "mask.png", "-o", "out.png"]
+    for network in ("mymodule:fill", "scripted.pt"):
+        arguments = [*command, *FAST, "--content-network", network, "--iterations", "0", "--quiet"]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert Image.open("out.png").getpixel((50, 40)) == (255, 102, 0)
+        os.remove("out.png")
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ("missing.pt", r"There is no weights file missing\.pt\.$"),
+        ("damaged.pt", r"damaged\.pt is not a readable TorchScript file"),
+        ("state.pt", r"state\.pt holds weights without their network; .*torch\.jit\.save"),
+        ("blind.pt", r"blind\.pt is of another network: it takes \(image\) instead of \(image, mask\)\.$"),
+        ("mymodul:fill", r"mymodul:fill cannot be imported \(ModuleNotFoundError: No module named 'mymodul'\)\.$"),
+        ("mymodule:fil", r"mymodule:fil cannot be imported \(AttributeError: .* has no attribute 'fil'\)\.$"),
+        ("mymodule:number", r"mymodule:number must be a function, not int\.$"),
+        ("mymodule:half", r"mymodule:half must return a float tensor \[1, 3, .* not \[1, 3, .*\]\.$"),
+        ("mymodule:nothing", r"mymodule:nothing must return a float tensor .* not NaN or infinity\.$"),
+        ("mymodule:broken", r"mymodule:broken failed at \d+ x \d+ px \(RuntimeError: out of order\)\.$"),
+    ],
+)
+def test_bad_foreign_content_network(
+    network: str, words: str, networks: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inpaint("--content-network", network, "--quiet") == 2
+    assert_one_sentence(capsys.readouterr().err, words)
+    assert not Path("out.png").exists()
 
 
 # How it fails

@@ -1,12 +1,27 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import BaseModel, ValidationError
 
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import ConfigError
+
+CONTENT_NETWORK = "a network's name or the path of its weights, a TorchScript file, module:function or a callable"
+
+
+@dataclass
+class Painter:
+    """A callable that pydantic would turn into a dictionary."""
+
+    colour: float
+
+    def __call__(self, image: object, mask: object) -> float:
+        return self.colour
 
 
 def test_defaults_are_valid_and_documented() -> None:
@@ -27,11 +42,24 @@ def test_defaults_are_valid_and_documented() -> None:
         ("layers", "relu2_1,relu3_1", ("relu2_1", "relu3_1")),
         ("patch_size", "5", 5),
         ("scales", "2", 2),
+        ("content_network", "package.module:function", "package.module:function"),
+        ("content_side", "256", 256),
         ("invert_mask", "true", True),
     ],
 )
 def test_values_may_be_strings(name: str, text: str, value: object) -> None:
     assert getattr(InpaintConfig.model_validate({name: text}), name) == value
+
+
+@pytest.mark.parametrize("network", [lambda image, mask: image, torch.nn.Sequential(), Painter(1), Path("lama.pt")])
+def test_a_content_network_may_be_a_callable_or_a_path(network: Any) -> None:
+    config = InpaintConfig(content_network=network)
+    assert config.content_network is network
+    changed = InpaintConfig(**(dict(config) | {"alpha": 2}))
+    assert changed.content_network is network
+    assert changed.alpha == 2
+    if not isinstance(network, Painter):
+        assert InpaintConfig(**(config.model_dump() | {"alpha": 2})) == changed
 
 
 def test_per_scale_values_may_be_lists() -> None:
@@ -70,9 +98,13 @@ def test_per_scale_values_may_be_lists() -> None:
         ({"context": -0.1}, "context must be a number of at least 0, not -0.1."),
         ({"rematch_every": -1}, "rematch_every must be a whole number of at least 0, not -1."),
         ({"invert_mask": "maybe"}, "invert_mask must be true or false, not 'maybe'."),
+        ({"texture_network": ""}, "texture_network must be a network's name or the path of its weights, not ''."),
+        ({"content_network": ""}, f"content_network must be {CONTENT_NETWORK}, not ''."),
+        ({"content_network": 3}, f"content_network must be {CONTENT_NETWORK}, not 3."),
+        ({"content_network": None}, f"content_network must be {CONTENT_NETWORK}, not None."),
         (
-            {"content_network": ""},
-            "content_network must be a network's name or the path of its weights, not ''.",
+            {"content_side": 0},
+            "content_side must be a whole number of at least 1, or None for the network's own, not 0.",
         ),
     ],
 )

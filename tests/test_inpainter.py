@@ -1,14 +1,16 @@
 """The whole algorithm, on a crop of the example photograph and with few iterations."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 
 from neuralpatch_cuda import InpaintConfig, Inpainter, inpaint
-from neuralpatch_cuda.errors import DeviceError, MaskError
+from neuralpatch_cuda.errors import DeviceError, MaskError, NetworkError
 from neuralpatch_cuda.inpainter import Progress, at_scale
 
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
@@ -132,3 +134,98 @@ def test_unknown_devices_are_refused() -> None:
 def test_values_per_scale_repeat_the_last() -> None:
     assert [at_scale((5, 3), scale) for scale in range(3)] == [5, 3, 3]
     assert at_scale(7, 2) == 7
+
+
+# Content networks of other makers
+
+
+@dataclass
+class Ramp:
+    """Paints columns from black to white, from the left edge to the right one, and keeps what it was given."""
+
+    calls: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
+
+    def __call__(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        self.calls.append((image, mask))
+        return torch.linspace(0, 1, image.shape[-1]).expand_as(image)
+
+
+WHOLE = {"context": 5, "iterations": 0}
+"""Options with which the window is the whole image, and its content network's guess is the result."""
+
+
+def test_what_a_foreign_network_paints_is_the_result(photo: Image.Image, mask: np.ndarray) -> None:
+    expected = np.broadcast_to((np.linspace(0, 255, 304)[None, :300, None]), (200, 300, 3))
+    filled = np.asarray(inpaint(photo, mask, content_network=Ramp(), scales=1, **WHOLE))
+    assert np.abs(filled - expected)[mask].max() <= 0.51
+    assert (filled[~mask] == np.asarray(photo)[~mask]).all()
+
+    filled = np.asarray(inpaint(photo, mask, content_network=Ramp(), **WHOLE))
+    inside = ndimage.binary_erosion(mask, iterations=8)  # through the coarsest scale, away from what is known
+    assert np.abs(filled - expected)[inside].max() < 3
+
+
+def test_a_foreign_network_sees_the_window_at_512_px() -> None:
+    with Image.open(PHOTO) as image:
+        photo = image.convert("RGB").resize((900, 700))
+    pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1) / 255
+    hole = torch.zeros(700, 900, dtype=torch.bool)
+    hole[200:400, 300:500] = True
+    ramp = Ramp()
+    painter = Inpainter(InpaintConfig(content_network=ramp))
+    guess = painter.predict_content(pixels, hole)
+    assert guess.shape == (3, 512, 658)
+    ((seen, mask),) = ramp.calls
+    assert (seen.shape, mask.shape) == ((1, 3, 512, 664), (1, 1, 512, 664))
+    assert seen.dtype == mask.dtype == torch.float32
+    assert seen.min() >= 0 and seen.max() <= 1
+    rows, columns = slice(147, 292), slice(220, 365)  # the hole, but for its rim
+    assert (mask[..., rows, columns] == 1).all() and (seen[..., rows, columns] == 0).all()
+    assert mask.sum() == pytest.approx(200 * 200 * (512 / 700) ** 2, rel=0.02)
+    whole = torch.nn.functional.interpolate(pixels[None], (512, 658), mode="bilinear", antialias=True)
+    known = mask[..., :658] == 0
+    assert (seen[..., :658] - whole)[known.expand_as(whole)].abs().mean() < 0.002
+    assert torch.equal(guess[:, ~known[0, 0]][0], torch.linspace(0, 1, 664)[known[0, 0].logical_not().nonzero()[:, 1]])
+    assert (guess[:, known[0, 0]] == seen[0, :, :, :658][:, known[0, 0]]).all()
+
+
+@pytest.mark.parametrize(("side", "sizes"), [(None, (200, 128)), (96, (96, 96)), (1000, (200, 200))])
+def test_content_side(photo: Image.Image, mask: np.ndarray, side: int | None, sizes: tuple[int, int]) -> None:
+    pixels, hole = torch.from_numpy(np.array(photo)).permute(2, 0, 1) / 255, torch.from_numpy(mask)
+    for network, size in zip((Ramp(), "default"), sizes, strict=True):
+        painter = Inpainter(InpaintConfig(content_network=network, content_side=side))
+        assert painter.predict_content(pixels, hole).shape == (3, size, round(1.5 * size))
+
+
+def test_a_foreign_network_is_not_told_what_was_in_the_hole(photo: Image.Image, mask: np.ndarray) -> None:
+    other = np.array(photo)
+    other[mask] = 255 - other[mask]
+    first, second = Ramp(), Ramp()
+    for network, image in ((first, np.array(photo)), (second, other)):
+        inpaint(image, mask, content_network=network, **WHOLE)
+    assert torch.equal(first.calls[0][0], second.calls[0][0])
+
+
+def test_values_outside_the_range_are_clamped(photo: Image.Image, mask: np.ndarray) -> None:
+    filled = inpaint(photo, mask, content_network=lambda image, mask: torch.full_like(image, 1.1), scales=1, **WHOLE)
+    assert (np.asarray(filled)[mask] == 255).all()
+
+
+def test_options_go_on_top_of_a_configuration_with_a_callable(photo: Image.Image, mask: np.ndarray) -> None:
+    ramp = Ramp()
+    inpaint(photo, mask, config=InpaintConfig(content_network=ramp, context=5), iterations=0)
+    assert len(ramp.calls) == 1
+
+
+def test_a_foreign_network_is_sharpened_as_any_other(photo: Image.Image, mask: np.ndarray) -> None:
+    def flat(image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(image, 0.5)
+
+    filled = np.asarray(inpaint(photo, mask, content_network=flat, iterations=4))
+    assert filled[mask].std() > 5
+
+
+def test_a_foreign_network_that_returns_no_image(photo: Image.Image, mask: np.ndarray) -> None:
+    painter = Inpainter(InpaintConfig(content_network=lambda image, mask: image[..., 4:]))
+    with pytest.raises(NetworkError, match=r"must return a float tensor \[1, 3, "):
+        painter(photo, mask)

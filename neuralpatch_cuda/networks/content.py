@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 CONTENT_SIDE = 128
-"""Short side in pixels at which the network is trained and used."""
+"""Short side in pixels at which the library's networks are trained and used."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class ContentNetwork(nn.Module):
     Resolutions are relative to the input: unshuffle to 1/4, trunk at 1/8, skip connection at 1/4, pixel shuffles
     back to 1/1.
     """
+
+    side = CONTENT_SIDE
 
     def __init__(self, config: ContentConfig | None = None) -> None:
         super().__init__()

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from neuralpatch_cuda.networks.content import CONTENT_SIDE
+
 FRAME = 128
 """Side in pixels of the image that the network takes; it draws the centred square of half that side."""
 
@@ -32,6 +34,8 @@ class ContextEncoderConfig:
 
 class ContextEncoder(nn.Module):
     """Predicts the centre of a square frame from what surrounds it."""
+
+    side = CONTENT_SIDE
 
     def __init__(self, config: ContextEncoderConfig | None = None) -> None:
         super().__init__()

@@ -4,7 +4,8 @@ A network's weights are given by a name of the registry below or by a path. The 
 package; the others are downloaded once into `$NEURALPATCH_CACHE`, by default `checkpoints` in torch's hub
 folder, unless `$NEURALPATCH_OFFLINE` is set to anything but an empty string or 0.
 
-Weights files are data, never code: safetensors, or torch checkpoints read with `weights_only=True`.
+Weights files are data, never code: safetensors, or torch checkpoints read with `weights_only=True`. TorchScript files,
+which are programs, are not weights; only `foreign.py` runs them, and only as a content network that was asked for.
 """
 
 from __future__ import annotations
