@@ -22,7 +22,8 @@ from typer.exceptions import TyperException
 from typing_extensions import Self
 
 from neuralpatch_cuda.config import InpaintConfig
-from neuralpatch_cuda.errors import NeuralPatchError, OutputError
+from neuralpatch_cuda.errors import ConfigError, NeuralPatchError, OutputError
+from neuralpatch_cuda.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from neuralpatch_cuda.inpainter import Progress, ScaleInfo
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 
 
-def options_of(model: type[BaseModel]) -> Callable[[FunctionT], FunctionT]:
+def options_of(model: type[BaseModel], panel: str) -> Callable[[FunctionT], FunctionT]:
     """Give a command, in place of its `**options`, one command line option per field of a model.
 
     Their values arrive as the strings that were typed; the model checks them, so that a bad value is reported
@@ -47,7 +48,7 @@ def options_of(model: type[BaseModel]) -> Callable[[FunctionT], FunctionT]:
     def decorate(function: FunctionT) -> FunctionT:
         signature = inspect.signature(function, eval_str=True)
         named = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-        fields = [_option(name, field) for name, field in model.model_fields.items()]
+        fields = [_option(name, field, panel) for name, field in model.model_fields.items()]
         combined = signature.replace(parameters=[*named, *fields])
         function.__signature__ = combined  # type: ignore[attr-defined]
         function.__annotations__ = {p.name: p.annotation for p in combined.parameters.values()}
@@ -56,8 +57,8 @@ def options_of(model: type[BaseModel]) -> Callable[[FunctionT], FunctionT]:
     return decorate
 
 
-def _option(name: str, field: FieldInfo) -> inspect.Parameter:
-    option = typer.Option("--" + name.replace("_", "-"), help=field.description, rich_help_panel="Method")
+def _option(name: str, field: FieldInfo, panel: str) -> inspect.Parameter:
+    option = typer.Option("--" + name.replace("_", "-"), help=field.description, rich_help_panel=panel)
     default, annotation = field.default, Annotated[bool, option]
     if not isinstance(default, bool):
         option.metavar = _metavar(field)
@@ -85,7 +86,7 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progre
 
 
 @app.command()
-@options_of(InpaintConfig)
+@options_of(InpaintConfig, panel="Method")
 def inpaint(
     image: ImageArgument,
     mask: MaskArgument,
@@ -186,7 +187,7 @@ class ProgressBars:
 
 
 @app.command()
-@options_of(InpaintConfig)
+@options_of(InpaintConfig, panel="Method")
 def profile(
     image: ImageArgument,
     mask: MaskArgument,
@@ -264,45 +265,75 @@ def _print_times(title: str, times: Sequence[Times]) -> None:
 
 
 @app.command()
+@options_of(TrainConfig, panel="Training")
 def train(
     data: Annotated[
         list[Path],
         typer.Option(help="Folder or uncompressed tar file of photographs; may be repeated.", show_default=False),
     ],
-    validation: Annotated[list[Path], typer.Option(help="The same, held out; may be repeated.", show_default=False)],
     out: Annotated[
         Path,
         typer.Option(
-            help="Folder of the run: weights, metrics, and checkpoints, from which it resumes.",
+            help="Folder of the run: weights, metrics, TensorBoard's logs, and checkpoints, from which it resumes.",
             show_default=False,
         ),
     ],
-    samples: Annotated[int, typer.Option(min=1, help="Photographs seen in all, repeats included.")] = 160_000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Photographs per step.")] = 32,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, crops and holes.")] = 0,
+    validation: Annotated[
+        list[Path] | None,
+        typer.Option(help="As --data, but held out; needed unless --overfit is given.", show_default=False),
+    ] = None,
+    initial_weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Start from these weights: a name or a path; by default at random.", show_default=False
+        ),
+    ] = None,
+    overfit: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Instead of training: see whether so many photographs can be learnt by heart, in a minute or two.",
+            show_default=False,
+        ),
+    ] = None,
+    **options: Any,
 ) -> None:
-    """Train a content network on photographs of your own."""
+    """Train a content network on photographs of your own.
+
+    With `accelerate launch -m neuralpatch_cuda.cli train ...` it runs on several
+    GPUs and machines.
+    """
+    config = TrainConfig(**options)
+    for path in (*data, *(validation or ())):
+        if not path.exists():
+            raise FileNotFoundError(f"There is no file or folder {path}.")
+    if (validation is None) == (overfit is None):
+        raise ConfigError("Give either --validation, photographs that are held out, or --overfit.")
+    _make_folder(out)
     import logging
 
     from rich.console import Console
     from rich.logging import RichHandler
 
-    for path in (*data, *validation):
-        if not path.exists():
-            raise FileNotFoundError(f"There is no file or folder {path}.")
-    _make_folder(out)
+    from neuralpatch_cuda.networks.weights import load_content_network
+
     try:
-        from neuralpatch_cuda.training.train import TrainConfig
-        from neuralpatch_cuda.training.train import train as run
+        from neuralpatch_cuda.training import train as training
     except ModuleNotFoundError as error:
-        if error.name != "accelerate":
+        if error.name not in ("accelerate", "tensorboard", "torchmetrics", "pytorch_optimizer"):
             raise
         raise NeuralPatchError(
-            "Training needs the package accelerate; install it with: pip install neuralpatch_cuda[train]"
+            f"Training needs the package {error.name}; install it with: pip install neuralpatch_cuda[train]"
         ) from None
     console = Console(stderr=True)
-    logging.basicConfig(level="INFO", format="%(message)s", handlers=[RichHandler(console=console, show_path=False)])
-    print(run(data, validation, out, TrainConfig(samples=samples, batch_size=batch_size, seed=seed)))
+    logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=console, show_path=False)])
+    logging.getLogger("neuralpatch_cuda").setLevel("INFO")
+    generator = None if initial_weights is None else load_content_network(initial_weights)
+    if validation is None:
+        assert overfit is not None
+        print(training.overfit(data, overfit, out, config, generator))
+    else:
+        print(training.train(data, validation, out, config, generator))
 
 
 @app.command()

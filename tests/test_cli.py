@@ -21,6 +21,7 @@ from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.inpainter import InpaintInfo, InpaintResult
 from neuralpatch_cuda.networks.content import ContentConfig, ContentNetwork
 from neuralpatch_cuda.networks.weights import EMBEDDED_VGG16, save_content_network
+from neuralpatch_cuda.training.config import TrainConfig
 
 HOLE = (slice(30, 50), slice(40, 64))
 
@@ -461,5 +462,56 @@ def test_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     Path("b").mkdir()
     arguments = "train --data . --data b --validation b --out run --samples 640 --seed 7"
     assert cli.main(arguments.split()) == 0
-    assert calls == [([Path("."), Path("b")], [Path("b")], Path("run"), train.TrainConfig(samples=640, seed=7))]
+    data = [Path("."), Path("b")]
+    assert calls == [(data, [Path("b")], Path("run"), TrainConfig(samples=640, seed=7), None)]
     assert capsys.readouterr().out == "run/content.safetensors\n"
+    assert cli.main([*arguments.split(), "--initial-weights", "content.safetensors", "--adversarial=0.01"]) == 0
+    config, network = calls[-1][-2:]
+    assert config.adversarial == 0.01
+    assert network.config == ContentConfig(width=16, dilations=(1,))
+
+
+def test_overfit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    train = pytest.importorskip("neuralpatch_cuda.training.train")
+    calls = []
+
+    def fake_overfit(*arguments: Any) -> str:
+        calls.append(arguments)
+        return "they were learnt"
+
+    monkeypatch.setattr(train, "overfit", fake_overfit)
+    assert cli.main(["train", "--data", ".", "--out", "run", "--overfit", "8"]) == 0
+    assert calls == [([Path(".")], 8, Path("run"), TrainConfig(), None)]
+    assert capsys.readouterr().out == "they were learnt\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--data .", r"Give either --validation, photographs that are held out, or --overfit\.$"),
+        (
+            "--data . --validation . --overfit 8",
+            r"Give either --validation, photographs that are held out, or --overfit\.$",
+        ),
+        ("--data . --validation . --samples none", r"samples must be a whole number of at least 1, not 'none'\.$"),
+        ("--data . --validation . --l2=-1", r"l2 must be a number of at least 0, not '-1'\.$"),
+        (
+            "--data . --validation . --architecture unet",
+            r"architecture must be content or context-encoder, not 'unet'\.$",
+        ),
+        (
+            "--data . --validation . --initial-weights none.safetensors",
+            r"There is no weights file none\.safetensors\.$",
+        ),
+        ("--data empty --validation .", r"No images \(\.bmp, .*\) were found in empty\.$"),
+        (
+            "--data . --validation .",
+            r"None of the 2 images in \. can be used: 0 cannot be read, 2 have a short side of less",
+        ),
+    ],
+)
+def test_training_that_cannot_start(arguments: str, sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("neuralpatch_cuda.training.train")
+    Path("empty").mkdir()
+    assert cli.main(["train", "--out", "run", *arguments.split()]) == 2
+    assert_one_sentence(capsys.readouterr().err, sentence)

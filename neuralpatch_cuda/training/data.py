@@ -3,98 +3,191 @@
 from __future__ import annotations
 
 import io
+import logging
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from neuralpatch_cuda.errors import DataError
-from neuralpatch_cuda.training.masks import centre_mask, random_mask
+from neuralpatch_cuda.training.masks import mask_of, random_mask
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
+MOST_ZOOM = 1.25
+"""A photograph with a short side of more than so many sides of a crop is shrunk first: a crop shall show a scene."""
+
+NAMED = 10
+"""So many of the photographs that cannot be used are named; of the others only the number is told."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """Where a photograph's bytes are."""
+
+    path: Path
+    """The image file, or the tar file that holds it."""
+    member: str = ""
+    offset: int = 0
+    length: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.path}/{self.member}" if self.member else str(self.path)
+
+    def open(self) -> Image.Image:
+        """The image, not yet decoded; raises an OSError if its header cannot be read."""
+        if not self.member:
+            return Image.open(self.path)
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return Image.open(io.BytesIO(file.read(self.length)))
+
 
 class PhotoSource:
-    """Random access to the image files below folders and inside uncompressed tar files.
+    """Random access to the photographs below folders and inside uncompressed tar files.
 
-    Only the position of each member is kept; the bytes are read when they are asked for.
+    Only the place of each is kept; it is read when it is asked for. Files that are no readable image, and photographs
+    that are smaller than a crop, are left out; a warning counts and names them.
     """
 
-    def __init__(self, sources: Sequence[Path]) -> None:
-        self._entries: list[tuple[Path, int, int]] = []  # file, offset, length; length -1: the whole file
-        for source in sources:
-            if source.is_dir():
-                files = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES)
-                self._entries += [(p, 0, -1) for p in files]
-            elif source.is_file():
-                try:
-                    with tarfile.open(source, "r:") as tar:
-                        self._entries += [
-                            (source, m.offset_data, m.size)
-                            for m in tar
-                            if m.isfile() and Path(m.name).suffix.lower() in SUFFIXES
-                        ]
-                except tarfile.TarError as error:
-                    raise DataError(f"{source} is neither a folder nor an uncompressed tar file") from error
+    def __init__(self, sources: Sequence[Path], side: int, limit: int | None = None) -> None:
+        """Look through the sources.
+
+        Args:
+            sources: folders, searched with all below them, and tar files.
+            side: of a crop, in pixels; the least short side of a photograph.
+            limit: use the first so many only.
+
+        Raises:
+            FileNotFoundError: a source does not exist.
+            DataError: a file is no tar file, or there is no photograph that can be used.
+        """
+        candidates = [photo for source in sources for photo in _photos_in(source)]
+        names = ", ".join(str(source) for source in sources)
+        if not candidates:
+            raise DataError(f"No images ({', '.join(sorted(SUFFIXES))}) were found in {names}.")
+        usable: list[Photo] = []
+        unreadable: list[str] = []
+        small: list[str] = []
+        for photo in candidates:
+            try:
+                with photo.open() as image:
+                    fits = min(image.size) >= side
+            except (OSError, Image.DecompressionBombError):
+                unreadable.append(photo.name)
+                continue
+            if fits:
+                usable.append(photo)
             else:
-                raise FileNotFoundError(f"training data not found: {source}")
-        if not self._entries:
-            names = ", ".join(str(s) for s in sources)
-            raise DataError(f"no images ({', '.join(sorted(SUFFIXES))}) found in {names}")
+                small.append(photo.name)
+        for found, problem in ((unreadable, "cannot be read"), (small, f"are smaller than {side} px")):
+            if found:
+                rest = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+                log.warning("%d images %s and are left out: %s%s", len(found), problem, ", ".join(found[:NAMED]), rest)
+        if not usable:
+            raise DataError(
+                f"None of the {len(candidates)} images in {names} can be used: {len(unreadable)} cannot be read, "
+                f"{len(small)} have a short side of less than {side} px."
+            )
+        self.photos = usable[:limit]
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.photos)
 
     def load(self, index: int) -> Image.Image:
-        """Decode one image as RGB."""
-        path, offset, length = self._entries[index]
-        with path.open("rb") as file:
-            file.seek(offset)
-            data = file.read(length)
+        """Decode a photograph as RGB; in the place of one that turns out to be damaged, the next that is not.
+
+        Raises:
+            DataError: every photograph is damaged.
+        """
+        for step in range(len(self)):
+            photo = self.photos[(index + step) % len(self)]
+            try:
+                with photo.open() as image:
+                    decoded: Image.Image = image.convert("RGB")
+                    return decoded
+            except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's, for broken files
+                log.warning("%s is damaged, and another is taken in its place: %s", photo.name, error)
+        raise DataError("Every photograph is damaged.")
+
+
+def _photos_in(source: Path) -> Iterator[Photo]:
+    if source.is_dir():
+        yield from (Photo(p) for p in sorted(source.rglob("*")) if p.suffix.lower() in SUFFIXES)
+    elif source.is_file():
         try:
-            return Image.open(io.BytesIO(data)).convert("RGB")
-        except OSError as error:
-            raise DataError(f"cannot decode image {index} of {path} (at byte {offset}): {error}") from error
+            with tarfile.open(source, "r:") as tar:
+                for m in tar:
+                    if m.isfile() and Path(m.name).suffix.lower() in SUFFIXES:
+                        yield Photo(source, m.name, m.offset_data, m.size)
+        except tarfile.TarError as error:
+            raise DataError(f"{source} is neither a folder nor an uncompressed tar file.") from error
+    else:
+        raise FileNotFoundError(f"There is no file or folder {source}.")
 
 
 class HoleDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Pairs of a photograph `[3, side, side]` in [0, 1] and a hole `[1, side, side]` of 0 and 1.
+    """Pairs of a photograph `[3, side, side]` in [0, 1] and a hole `[1, side, side]` of 0 and 1, for training.
 
-    For training: a random crop, mirrored half of the time, with a random hole, drawn anew for every epoch from
-    (seed, epoch, index). For validation: the centre crop and the centre hole.
+    A crop of random place and zoom, mirrored half of the time, with a random hole: drawn anew for every epoch, from
+    (seed, epoch, index) alone.
     """
 
-    def __init__(self, source: PhotoSource, side: int, *, train: bool, seed: int = 0) -> None:
-        self.source, self.side, self.train, self.seed = source, side, train, seed
+    def __init__(self, source: PhotoSource, side: int, seed: int = 0) -> None:
+        self.source, self.side, self.seed = source, side, seed
         self.epoch = 0
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        image = self.source.load(index)
-        short = min(image.size)
-        if short < self.side:
-            scale = self.side / short
-            size = (max(self.side, round(image.width * scale)), max(self.side, round(image.height * scale)))
-            image = image.resize(size, Image.Resampling.BICUBIC)
-        spare = np.array([image.height - self.side, image.width - self.side])
-        if self.train:
-            rng = np.random.default_rng((self.seed, self.epoch, index))
-            top, left = rng.integers(0, spare + 1)
-            mask = random_mask(self.side, rng)
-            mirror = rng.random() < 0.5
-        else:
-            top, left = spare // 2
-            mask = centre_mask(self.side, self.side // 2)
-            mirror = False
-        crop = np.asarray(image)[top : top + self.side, left : left + self.side]
-        if mirror:
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        image = _at_most(self.source.load(index), round(self.side * rng.uniform(1, MOST_ZOOM)))
+        top, left = rng.integers(0, (image.height - self.side + 1, image.width - self.side + 1))
+        crop = _crop(image, top, left, self.side)
+        if rng.random() < 0.5:
             crop = crop[:, ::-1]
-        pixels = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1).float() / 255
-        return pixels, torch.from_numpy(mask)[None].float()
+        return _tensors(crop, random_mask(self.side, rng))
+
+
+class ValidationDataset(Dataset[tuple[Tensor, Tensor]]):
+    """As `HoleDataset`, but always the same: centre crops, each with its hole of one of `MASK_KINDS`."""
+
+    def __init__(self, source: PhotoSource, side: int, kind: str) -> None:
+        self.source, self.side, self.kind = source, side, kind
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        image = _at_most(self.source.load(index), self.side)
+        crop = _crop(image, (image.height - self.side) // 2, (image.width - self.side) // 2, self.side)
+        return _tensors(crop, mask_of(self.kind, self.side, np.random.default_rng(index)))
+
+
+def _at_most(image: Image.Image, short_side: int) -> Image.Image:
+    """The image, its short side brought to `short_side` where it is more than `MOST_ZOOM` times as long."""
+    short = min(image.size)
+    if short <= MOST_ZOOM * short_side:
+        return image
+    size = [max(short_side, round(n * short_side / short)) for n in image.size]
+    return image.resize((size[0], size[1]), Image.Resampling.BICUBIC, reducing_gap=2)
+
+
+def _crop(image: Image.Image, top: int, left: int, side: int) -> NDArray[np.uint8]:
+    return np.array(image.crop((left, top, left + side, top + side)))
+
+
+def _tensors(crop: NDArray[np.uint8], mask: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+    pixels = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1).float() / 255
+    return pixels, torch.from_numpy(mask.astype(np.float32))[None]

@@ -1,12 +1,48 @@
-"""Random holes for training the content network."""
+"""Random holes for training and validating the content network.
+
+`thin`, `medium` and `thick` follow the evaluation of LaMa (Suvorov et al., "Resolution-robust Large Mask Inpainting
+with Fourier Convolutions", WACV 2022): the numbers of `STYLES` are its published settings, relative to the side.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 BoolMask = NDArray[np.bool_]
+Span = tuple[float, float]
+
+LARGEST_SHARE = 0.6
+"""No training hole covers more of the image."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a kind of free-form hole is drawn; lengths are relative to the image's side, ranges include both ends."""
+
+    strokes: tuple[int, int]
+    """Number of strokes, each a chain of up to five segments."""
+    length: Span
+    """Of a segment."""
+    width: Span
+    """Of a stroke."""
+    boxes: tuple[int, int]
+    """Number of boxes, where the hole consists of boxes."""
+    box_side: Span = (0, 0)
+
+
+STYLES = {
+    "thin": Style(strokes=(4, 50), length=(10 / 256, 50 / 256), width=(5 / 256, 15 / 256), boxes=(0, 0)),
+    "medium": Style((4, 5), (10 / 256, 110 / 256), (5 / 256, 55 / 256), (1, 5), (10 / 256, 50 / 256)),
+    "thick": Style((1, 5), (10 / 256, 210 / 256), (5 / 256, 105 / 256), (1, 3), (30 / 256, 150 / 256)),
+}
+
+BOX_CHANCE = 0.3 / 1.3
+"""How often a medium or thick hole consists of boxes; else of strokes."""
 
 
 def centre_mask(side: int, hole: int) -> BoolMask:
@@ -40,15 +76,51 @@ def stroke_mask(side: int, rng: np.random.Generator) -> BoolMask:
     return np.asarray(canvas) > 0
 
 
-def random_mask(side: int, rng: np.random.Generator) -> BoolMask:
-    """A training hole: the centre square, boxes or strokes, covering at most 60 % of the image."""
+def free_form_mask(side: int, rng: np.random.Generator, style: Style) -> BoolMask:
+    """Chains of straight segments that turn back and forth, or boxes; some may be cut off by the border."""
+    canvas = Image.new("1", (side, side))
+    draw = ImageDraw.Draw(canvas)
+    if style.boxes[1] and rng.random() < BOX_CHANCE:
+        for _ in range(rng.integers(*style.boxes, endpoint=True)):
+            width, height = side * rng.uniform(*style.box_side, size=2)
+            left, top = rng.uniform(0, side - width), rng.uniform(0, side - height)
+            draw.rectangle((left, top, left + width, top + height), fill=1)
+        return np.asarray(canvas)
+    for _ in range(rng.integers(*style.strokes, endpoint=True)):
+        x, y = rng.uniform(0, side, size=2)
+        width = max(1, round(side * rng.uniform(*style.width)))
+        for segment in range(rng.integers(1, 6)):
+            angle = rng.integers(0, 4) * (1 if segment % 2 else -1)
+            step = side * rng.uniform(*style.length)
+            start, (x, y) = (x, y), np.clip((x + step * np.sin(angle), y + step * np.cos(angle)), 0, side)
+            draw.line((*start, x, y), fill=1, width=width)
+    return np.asarray(canvas)
+
+
+def _free_form(name: str) -> Callable[[int, np.random.Generator], BoolMask]:
+    return lambda side, rng: free_form_mask(side, rng, STYLES[name])
+
+
+MASK_KINDS: dict[str, Callable[[int, np.random.Generator], BoolMask]] = {
+    "centre": lambda side, rng: centre_mask(side, side // 2),
+    "boxes": box_mask,
+    "strokes": stroke_mask,
+    **{name: _free_form(name) for name in STYLES},
+}
+"""Every kind of hole: the side of the image and a generator of random numbers to a mask `[side, side]`."""
+
+SHARES = {"centre": 0.4, "boxes": 0.25, "strokes": 0.15, "thin": 0.05, "medium": 0.05, "thick": 0.1}
+"""How often each kind is drawn in training: large holes mostly, since small ones are soon learnt."""
+
+
+def mask_of(kind: str, side: int, rng: np.random.Generator) -> BoolMask:
+    """A hole of one of `MASK_KINDS`, neither empty nor more than `LARGEST_SHARE` of the image."""
     while True:
-        kind = rng.random()
-        if kind < 0.35:
-            mask = centre_mask(side, side // 2)
-        elif kind < 0.7:
-            mask = box_mask(side, rng)
-        else:
-            mask = stroke_mask(side, rng)
-        if 0 < mask.mean() <= 0.6:
+        mask = MASK_KINDS[kind](side, rng)
+        if 0 < mask.mean() <= LARGEST_SHARE:
             return mask
+
+
+def random_mask(side: int, rng: np.random.Generator) -> BoolMask:
+    """A hole for training, its kind drawn by `SHARES`."""
+    return mask_of(rng.choice(list(SHARES), p=list(SHARES.values())), side, rng)

@@ -1,6 +1,13 @@
-"""The training command learns, and a run that was cut off goes on as if it had not been."""
+"""Training learns, with every loss, and a run that was cut off goes on as if it had not been."""
+
+from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +15,16 @@ import pytest
 import torch
 from PIL import Image
 
-from neuralpatch_cuda.networks.content import ContentConfig
+from neuralpatch_cuda.errors import DataError, NeuralPatchError
+from neuralpatch_cuda.networks.content import ContentConfig, ContentNetwork
+from neuralpatch_cuda.networks.context_encoder import ContextEncoder, ContextEncoderConfig
 from neuralpatch_cuda.networks.weights import load_content_network
+from neuralpatch_cuda.training.config import TrainConfig
 
 pytest.importorskip("accelerate")
-from neuralpatch_cuda.training import train as training
-from neuralpatch_cuda.training.train import TrainConfig, train
+pytest.importorskip("tensorboard")
+pytest.importorskip("torchmetrics")
+from neuralpatch_cuda.training.train import checkpoints, overfit, train
 
 SMALL = ContentConfig(width=16, dilations=(1, 2))
 
@@ -31,44 +42,102 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def config(samples: int) -> TrainConfig:
-    return TrainConfig(samples=samples, batch_size=4, workers=0, checkpoint_steps=5, ema_decay=0.5, learning_rate=3e-3)
+def small() -> ContentNetwork:
+    torch.manual_seed(0)
+    return ContentNetwork(SMALL)
+
+
+def config(samples: int, **options: object) -> TrainConfig:
+    values = {"batch_size": 4, "workers": 0, "checkpoint_steps": 5, "validation_steps": 5, "precision": "fp32"}
+    values |= {"ema_decay": 0.5, "learning_rate": 3e-3, "samples": samples}
+    return TrainConfig(**(values | options))
 
 
 def scores(run: Path) -> list[float]:
-    return [json.loads(line)["psnr_centre"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [json.loads(line)["centre"]["psnr_db"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def equal(first: Path, second: Path) -> bool:
+    a, b = (load_content_network(path).state_dict() for path in (first, second))
+    return all(torch.equal(a[name], b[name]) for name in a)
 
 
 def test_training_learns_and_saves_what_it_validated(photos: Path, tmp_path: Path) -> None:
-    weights = train([photos], [photos], tmp_path / "run", config(160), SMALL)
+    weights = train([photos], [photos], tmp_path / "run", config(160), small())
     history = scores(tmp_path / "run")
     assert len(history) == 8 and history[-1] > history[0] + 1
     assert load_content_network(weights).config == SMALL
+    assert list((tmp_path / "run" / "logs").glob("events*"))
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert row["step"] == 40 and row["samples"] == 160
+    assert row.keys() == {"step", "samples", "centre", "boxes", "strokes", "thin", "medium", "thick"}
+    assert row["thin"].keys() == {"psnr_db", "l1_percent", "ssim", "sharpness"}
 
 
-def test_a_run_that_was_cut_off_ends_with_the_same_weights(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = train([photos], [photos], tmp_path / "whole", config(80), SMALL)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"l1": 1.0},
+        {"adversarial": 0.001, "l2": 0.999, "overlap_weight": 10},
+        {"adversarial": 0.01, "feature_matching": 0.1},
+        {"perceptual": 0.1},
+    ],
+)
+def test_every_loss_trains(photos: Path, tmp_path: Path, options: dict[str, float]) -> None:
+    train([photos], [photos], tmp_path / "run", config(80, **options), small())
+    history = scores(tmp_path / "run")
+    assert history[-1] > history[0] + 0.5
 
-    class CutOffError(Exception):
-        pass
 
-    calls = 0
+def test_the_papers_network_trains_with_the_same_command(photos: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = ContextEncoder(ContextEncoderConfig(width=8, bottleneck=32))
+    weights = train([photos], [photos], tmp_path / "run", config(160), network)
+    history = scores(tmp_path / "run")
+    assert history[-1] > history[0] + 1
+    assert isinstance(load_content_network(weights), ContextEncoder)
 
-    def loss_then_fail(*tensors: torch.Tensor) -> torch.Tensor:
-        nonlocal calls
-        calls += 1
-        if calls > 13:
-            raise CutOffError
-        return hole_loss(*tensors)
 
-    hole_loss = training.hole_loss
-    monkeypatch.setattr(training, "hole_loss", loss_then_fail)
-    with pytest.raises(CutOffError):
-        train([photos], [photos], tmp_path / "cut", config(80), SMALL)
-    monkeypatch.undo()
-    resumed = train([photos], [photos], tmp_path / "cut", config(80), SMALL)
+def test_overfit(photos: Path, tmp_path: Path) -> None:
+    result = overfit([photos], 4, tmp_path / "run", config(1), small())
+    assert result.startswith("PSNR in the centre holes of 4 photographs:") and "after 300 steps" in result
+    with pytest.raises(NeuralPatchError, match="not learnt"):
+        overfit([photos], 4, tmp_path / "again", config(1, learning_rate=1e-9), small())
 
-    expected, actual = (load_content_network(path).state_dict() for path in (whole, resumed))
-    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+
+def test_too_few_photographs(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="There are 8 photographs, fewer than one batch of 9"):
+        train([photos], [photos], tmp_path / "run", config(80, batch_size=9), small())
+
+
+SCRIPT = """
+import sys, torch
+from pathlib import Path
+from neuralpatch_cuda.networks.content import ContentConfig, ContentNetwork
+from neuralpatch_cuda.training.config import TrainConfig
+from neuralpatch_cuda.training.train import train
+
+torch.manual_seed(0)
+photos, run, options = sys.argv[1:]
+network = ContentNetwork(ContentConfig(width=16, dilations=(1, 2)))
+train([Path(photos)], [Path(photos)], Path(run), TrainConfig.model_validate_json(options), network)
+"""
+
+
+def test_a_run_that_was_killed_ends_with_the_same_weights(photos: Path, tmp_path: Path) -> None:
+    """With an adversary, whose state and random power iterations must be resumed too."""
+    options = config(160, adversarial=0.01, checkpoint_steps=3, validation_steps=10, workers=1)
+    whole = train([photos], [photos], tmp_path / "whole", options, small())
+
+    run = tmp_path / "cut"
+    command = [sys.executable, "-c", SCRIPT, str(photos), str(run), options.model_dump_json()]
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (found := checkpoints(run / "checkpoints")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    assert (found and not (run / "content.safetensors").exists()) or len(scores(run)) < 4
+    subprocess.run(command, env=environment, check=True, stderr=subprocess.DEVNULL)
+    assert equal(whole, run / "content.safetensors")
+    assert scores(run) == scores(tmp_path / "whole")
