@@ -3,7 +3,7 @@
     python benchmarks/quality.py PHOTOS --hole 256 --out results.json \
         --variant "default" --variant "once: rematch_every=0"
 
-A variant is a name and options of `InpaintConfig`. Beside them, in the same run: the content network alone, OpenCV's
+A variant is a name and options of `InpaintConfig`. Beside them, in the same run: the content networks alone, OpenCV's
 Telea, and PyPatchMatch where it is installed. PSNR falls as sharpness rises, so the two are reported together:
 `sharpness` is the mean gradient magnitude inside the hole relative to the original's.
 """
@@ -102,7 +102,7 @@ def main(
         name, options = parse_variant(text)
         painter = Inpainter(InpaintConfig(**options))
         methods[name] = painter
-        methods.setdefault("content network alone", content_network_alone(painter))
+        methods.setdefault(f"content network {painter.config.content_network} alone", content_network_alone(painter))
     methods |= peers()
 
     results: dict[str, list[dict[str, float]]] = {}

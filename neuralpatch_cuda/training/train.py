@@ -175,7 +175,7 @@ class Trainer:
         self.clock = time.perf_counter()
         while progress.step < self.steps:
             for image, mask in self._rest_of_epoch(loader, training):
-                progress.add(self._step(image, mask))
+                progress.add(self.step(image, mask))
                 if progress.step % LOG_STEPS == 0:
                     self._log()
                 last = progress.step == self.steps
@@ -190,7 +190,7 @@ class Trainer:
         if self.board is not None:
             self.board.close()
 
-    def _step(self, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    def step(self, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """One step of the discriminator, if there is one, and of the generator; returns the values of the losses."""
         config, accelerator = self.config, self.accelerator
         filled = self.generator(image.contiguous(memory_format=torch.channels_last), mask)
