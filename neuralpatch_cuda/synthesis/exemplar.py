@@ -1,0 +1,229 @@
+"""A content reference without training: the hole is filled with what the photograph shows elsewhere.
+
+Patches of the hole are matched with known patches, and the matched patches averaged where they overlap, over and
+over and from a coarse scale to fine ones: Wexler, Shechtman and Irani, "Space-Time Completion of Video", PAMI 2007. A
+candidate's distance is weighted by how well it is already represented in the hole, so that no patch is used
+everywhere: Granot et al., "Drop the GAN: In Defense of Patches Nearest Neighbors as Single Image Generative Models",
+CVPR 2022. Beside the colours, each pixel has its texture attributes: Newson et al., "Video Inpainting of Complex
+Scenes", SIAM Journal on Imaging Sciences 2014.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from neuralpatch_cuda import ops
+from neuralpatch_cuda.synthesis.pyramid import resize, scale_sizes, shrink
+from neuralpatch_cuda.synthesis.texture import dilate_cells
+
+COARSEST = 32
+"""Short side in pixels of the coarsest scale."""
+
+ROUNDS = (8, 6, 4)
+"""Matchings and votings of each scale, coarsest first; the last one is repeated."""
+
+TEXTURE_WEIGHT = 5.0
+"""Of the texture attributes, relative to the colours.
+
+By colour alone, a smooth fill is best matched with smooth patches, and textures die out towards the middle.
+"""
+
+CONFIDENCE_DECAY = 1.5
+"""How much less a pixel counts than its neighbour nearer to the known ones, in distances and in votes."""
+
+MOST_CANDIDATES = 8192
+"""Known patches beyond this number, as in a long panorama, are thinned evenly, to bound memory and time."""
+
+
+def smooth_fill(image: Tensor, hole: Tensor) -> Tensor:
+    """Fill the hole (bool `[H, W]`) of `[C, H, W]` by averages of known pixels, from ever further away as it deepens.
+
+    Push-pull: known pixels are averaged down to coarser and coarser grids until none has a gap, and each gap is
+    filled by interpolating the coarser grid. With nothing known, the fill is 0.5.
+    """
+    if hole.all():
+        return torch.full_like(image, 0.5)
+    if not hole.any():
+        return image
+    known = (~hole).to(image.dtype)[None]
+    half = (hole.shape[0] + 1) // 2, (hole.shape[1] + 1) // 2
+    share = F.adaptive_avg_pool2d(known, half)
+    coarse = F.adaptive_avg_pool2d(image * known, half) / share.clamp(min=1e-6)
+    coarse = smooth_fill(coarse, share[0] == 0)
+    return torch.where(hole, F.interpolate(coarse[None], hole.shape, mode="bilinear")[0], image)
+
+
+def texture_attributes(image: Tensor, hole: Tensor) -> Tensor:
+    """Mean magnitude of the horizontal and of the vertical differences of the known pixels around each pixel.
+
+    Args:
+        image: `[3, H, W]`; nothing is read inside the hole.
+        hole: bool `[H, W]`.
+
+    Returns:
+        `[2, H, W]`, in [0, 1]; averages over 5 x 5 pixels.
+    """
+    attributes = []
+    for dim in (1, 0):
+        known = ~hole
+        pair = known.narrow(dim, 1, known.shape[dim] - 1) & known.narrow(dim, 0, known.shape[dim] - 1)
+        pad = (0, 1) if dim == 1 else (0, 0, 0, 1)
+        magnitude = F.pad(image.diff(dim=dim + 1).abs().mean(0) * pair, pad)
+        mean = F.avg_pool2d(torch.stack([magnitude, F.pad(pair.to(image), pad)])[None], 5, stride=1, padding=2)[0]
+        attributes.append(mean[0] / mean[1].clamp(min=0.02))
+    return torch.stack(attributes)
+
+
+def depth(hole: Tensor) -> Tensor:
+    """For each pixel of a bool `[H, W]` mask, its chessboard distance from the nearest False one; float32."""
+    distance = hole.float()
+    while hole.any() and not hole.all():
+        hole = -F.max_pool2d(-hole.float()[None], 3, stride=1, padding=1)[0] > 0
+        distance += hole
+    return distance
+
+
+class ExemplarScale:
+    """The hole of one scale, its patches and the candidates for them.
+
+    The image has any number of channels. Patches lie on a grid of cells of `stride` x `stride` pixels, each cell
+    taken as one pixel of `stride^2` times as many channels.
+    """
+
+    def __init__(self, image: Tensor, hole: Tensor, size: int, stride: int, completeness: float | None) -> None:
+        """Collect the candidates.
+
+        Args:
+            image: `[C, H, W]`; H and W are multiples of the stride.
+            hole: bool `[H, W]`.
+            size: side of the patches in cells.
+            stride: side of the cells in pixels.
+            completeness: see `ExemplarContent`.
+        """
+        self._hole, self._size, self._stride, self._completeness = hole, size, stride, completeness
+        cells = F.max_pool2d(hole[None].float(), stride)[0] > 0
+        touched = dilate_cells(cells, size).flatten()
+        self._shape = cells.shape
+        self._query = touched.nonzero()[:, 0]
+        self._key = (~touched).nonzero()[:, 0]
+        self._key = self._key[:: -(-len(self._key) // MOST_CANDIDATES) or 1]
+        self.solvable = len(self._query) > 0 and len(self._key) > 0
+        """Whether there is a patch to fill, and a candidate for it: a patch that does not touch the hole."""
+        if not self.solvable:
+            return
+        confidence = CONFIDENCE_DECAY ** -depth(cells)
+        weight = self._patches(confidence[None], 1)[self._query]  # [Nq, size^2]
+        self._confidence = weight.mean(1)
+        self._weight = weight / self._confidence[:, None]
+        self._candidates = self._patches(image, stride)[self._key]
+        deviation = self._candidates - self._candidates.mean(0)
+        self._variance = deviation.square().mean().clamp(min=1e-6)
+        self._candidates_squared = self._candidates.square().view(len(self._key), -1, size * size).sum(1)
+
+    def _patches(self, image: Tensor, stride: int) -> Tensor:
+        return ops.extract_patches(F.pixel_unshuffle(image[None], stride), self._size)[0]
+
+    def distances(self, image: Tensor) -> Tensor:
+        """Of each hole patch from each candidate: `[Nq, Nk]`.
+
+            D[i, j] = sum_p w_i(p) |q_i(p) - k_j(p)|^2
+
+        with weights w_i of mean 1 that fall with a cell's depth in the hole. The unit is the candidates' mean
+        squared distance from their mean, so that it does not depend on the photograph's contrast.
+        """
+        query = self._patches(image, self._stride)[self._query].view(len(self._query), -1, self._size**2)
+        weighted = query * self._weight[:, None]
+        own = (weighted * query).sum((1, 2))[:, None]
+        cross = torch.addmm(
+            self._weight @ self._candidates_squared.T, weighted.flatten(1), self._candidates.T, alpha=-2
+        )
+        return cross.add_(own).clamp_(min=0) / (self._variance * self._candidates.shape[1])
+
+    def choose(self, distance: Tensor) -> Tensor:
+        """The number of each hole patch's candidate, int64 `[Nq]`.
+
+        argmin_j D[i, j] / (completeness + min_i' D[i', j])
+        """
+        if self._completeness is not None:
+            distance = distance / (self._completeness + distance.amin(0))
+        return distance.argmin(1)
+
+    def vote(self, chosen: Tensor, error: Tensor) -> Tensor:
+        """Average the chosen candidates where they overlap, sure and similar ones more: `[C, H, W]`.
+
+        A vote's weight is `exp(-D / (2 sigma)) c`, with sigma the third quartile of the chosen candidates' distances
+        D, and c the patch's mean confidence.
+        """
+        sigma = error.quantile(0.75).clamp(min=1e-6)
+        weight = torch.exp(-error / (2 * sigma)) * self._confidence
+        positions = (self._shape[0] - self._size + 1) * (self._shape[1] - self._size + 1)
+        votes = torch.cat([self._candidates[chosen], torch.ones_like(self._weight)], 1) * weight[:, None]
+        placed = votes.new_zeros(positions, votes.shape[1]).index_copy_(0, self._query, votes)
+        total = F.fold(placed.T[None], self._shape, self._size)[0]
+        return F.pixel_shuffle(total[:-1] / total[-1:].clamp(min=1e-20), self._stride)
+
+    def refine(self, image: Tensor) -> Tensor:
+        """Replace the hole of `[C, H, W]` by the votes of its patches' matches."""
+        distance = self.distances(image)
+        chosen = self.choose(distance)
+        error = distance.gather(1, chosen[:, None])[:, 0]
+        return torch.where(self._hole, self.vote(chosen, error), image)
+
+
+class ExemplarContent(nn.Module):
+    """Predicts the pixels of a hole from the patches around it; a `ContentNetwork` that needs no training.
+
+    Deterministic. Meant for a short side of about 128 px: time grows with the square of the number of pixels.
+    """
+
+    def __init__(self, completeness: float | None = 0.2) -> None:
+        """Set up.
+
+        Args:
+            completeness: alpha in the denominator of a candidate's distance, `alpha + its least distance from any
+                hole patch`, in units of the candidates' variance. Smaller uses more of the photograph, and is
+                sharper and less faithful; None weights all candidates alike.
+        """
+        super().__init__()
+        self.completeness = completeness
+
+    @torch.no_grad()
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Fill the hole.
+
+        Args:
+            image: `[B, 3, H, W]`, float, RGB in [0, 1]; values inside the hole are ignored.
+            mask: `[B, 1, H, W]`, same dtype, 1 inside the hole and 0 outside.
+
+        Returns:
+            `[B, 3, H, W]`, in [0, 1] as the image: the hole replaced by the prediction, known pixels passed through.
+            Where no patch is free of the hole, the prediction is the smooth fill.
+        """
+        filled = [self._fill(x.float(), m[0] > 0) for x, m in zip(image, mask, strict=True)]
+        return torch.where(mask > 0, torch.stack(filled).to(image.dtype), image)
+
+    def _fill(self, image: Tensor, hole: Tensor) -> Tensor:
+        """One image, `[3, H, W]`, and its hole, bool `[H, W]`."""
+        image = image.masked_fill(hole, 0)
+        image = torch.cat([image, TEXTURE_WEIGHT * texture_attributes(image, hole)]).masked_fill(hole, 0)
+        x = None
+        height, width = hole.shape
+        for scale, size in enumerate(scale_sizes(height, width, coarsest=COARSEST)):
+            known, gap = shrink(image, hole, size)
+            x = smooth_fill(known, gap) if x is None else torch.where(gap, resize(x, size), known)
+            x = self._refine(x, gap, ROUNDS[min(scale, len(ROUNDS) - 1)])
+        assert x is not None
+        return x[:3].clamp(0, 1)
+
+    def _refine(self, image: Tensor, hole: Tensor, rounds: int) -> Tensor:
+        height, width = hole.shape
+        # Patches are about as wide at each scale; on the finest one, a step of 2 px saves 15 of 16 parts of the time.
+        size, stride = (7, 1) if min(height, width) < 96 else (4, 2)
+        pad = (0, -width % stride, 0, -height % stride)
+        x = F.pad(image[None], pad, mode="replicate")[0]
+        scale = ExemplarScale(x, F.pad(hole, pad, value=True), size, stride, self.completeness)
+        for _ in range(rounds if scale.solvable else 0):
+            x = scale.refine(x)
+        return x[:, :height, :width]
