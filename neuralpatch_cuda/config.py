@@ -103,9 +103,7 @@ class InpaintConfig(Options):
         "Layers of the texture network whose patches are matched.",
         min_length=1,
     )
-    patch_size: int = option(
-        3, "1, 3, 5 or 7", "Side of the patches, in cells of a layer's feature map: 1, 3, 5 or 7."
-    )
+    patch_size: int = option(3, "1, 3, 5 or 7", "Side of the patches, in cells of a layer's feature map: 1, 3, 5 or 7.")
     rematch_every: int = option(
         10, COUNT, "Iterations between two matchings; fewer is sharper and slower. 0 matches once per scale.", ge=0
     )

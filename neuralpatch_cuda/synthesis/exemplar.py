@@ -33,6 +33,12 @@ By colour alone, a smooth fill is best matched with smooth patches, and textures
 CONFIDENCE_DECAY = 1.5
 """How much less a pixel counts than its neighbour nearer to the known ones, in distances and in votes."""
 
+FINE = 96
+"""Short side in pixels from which patches step by 2 px, and a guess is no longer followed."""
+
+LAYOUT_WIDTH = 3
+"""Width in pixels of the squares whose mean colours are drawn to a guess's; odd."""
+
 MOST_CANDIDATES = 8192
 """Known patches beyond this number, as in a long panorama, are thinned evenly, to bound memory and time."""
 
@@ -83,6 +89,13 @@ def depth(hole: Tensor) -> Tensor:
         hole = -F.max_pool2d(-hole.float()[None], 3, stride=1, padding=1)[0] > 0
         distance += hole
     return distance
+
+
+def local_mean(image: Tensor, hole: Tensor, width: int) -> Tensor:
+    """For each pixel of `[C, H, W]`, the mean over the hole's pixels in the square of odd `width` around it."""
+    inside = hole.to(image.dtype)[None]
+    total = F.avg_pool2d(torch.cat([image * inside, inside])[None], width, stride=1, padding=width // 2)[0]
+    return total[:-1] / total[-1:].clamp(min=1e-6)
 
 
 class ExemplarScale:
@@ -190,22 +203,31 @@ class ExemplarContent(nn.Module):
         self.completeness = completeness
 
     @torch.no_grad()
-    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, image: Tensor, mask: Tensor, guess: Tensor | None = None, trust: Tensor | None = None) -> Tensor:
         """Fill the hole.
 
         Args:
             image: `[B, 3, H, W]`, float, RGB in [0, 1]; values inside the hole are ignored.
             mask: `[B, 1, H, W]`, same dtype, 1 inside the hole and 0 outside.
+            guess: `[B, 3, H, W]`: what the hole looks like from afar. Before each matching at the coarse scales, local
+                mean colours are drawn to the guess's. The finest scale is left to the patches, so that what is seen
+                up close is all from the photograph.
+            trust: `[B, 1, H, W]`, in [0, 1]: how far they are drawn; all the way if None.
 
         Returns:
             `[B, 3, H, W]`, in [0, 1] as the image: the hole replaced by the prediction, known pixels passed through.
-            Where no patch is free of the hole, the prediction is the smooth fill.
+            Where no patch is free of the hole, the prediction is the smooth fill, drawn to the guess.
         """
-        filled = [self._fill(x.float(), m[0] > 0) for x, m in zip(image, mask, strict=True)]
+        layouts: list[Tensor | None] = [None] * len(image)
+        if guess is not None:
+            trust = torch.ones_like(mask) if trust is None else trust
+            layouts = list(torch.cat([guess, trust], 1).float())
+        holes = mask[:, 0] > 0
+        filled = [self._fill(*each) for each in zip(image.float(), holes, layouts, strict=True)]
         return torch.where(mask > 0, torch.stack(filled).to(image.dtype), image)
 
-    def _fill(self, image: Tensor, hole: Tensor) -> Tensor:
-        """One image, `[3, H, W]`, and its hole, bool `[H, W]`."""
+    def _fill(self, image: Tensor, hole: Tensor, layout: Tensor | None) -> Tensor:
+        """One image, `[3, H, W]`, its hole, bool `[H, W]`, and the guess with its trust, `[4, H, W]`."""
         image = image.masked_fill(hole, 0)
         image = torch.cat([image, TEXTURE_WEIGHT * texture_attributes(image, hole)]).masked_fill(hole, 0)
         x = None
@@ -213,17 +235,61 @@ class ExemplarContent(nn.Module):
         for scale, size in enumerate(scale_sizes(height, width, coarsest=COARSEST)):
             known, gap = shrink(image, hole, size)
             x = smooth_fill(known, gap) if x is None else torch.where(gap, resize(x, size), known)
-            x = self._refine(x, gap, ROUNDS[min(scale, len(ROUNDS) - 1)])
+            followed = None if layout is None or min(size) >= FINE else resize(layout, size)
+            x = self._refine(x, gap, ROUNDS[min(scale, len(ROUNDS) - 1)], followed)
         assert x is not None
         return x[:3].clamp(0, 1)
 
-    def _refine(self, image: Tensor, hole: Tensor, rounds: int) -> Tensor:
+    def _refine(self, image: Tensor, hole: Tensor, rounds: int, layout: Tensor | None) -> Tensor:
         height, width = hole.shape
         # Patches are about as wide at each scale; on the finest one, a step of 2 px saves 15 of 16 parts of the time.
-        size, stride = (7, 1) if min(height, width) < 96 else (4, 2)
+        size, stride = (7, 1) if min(height, width) < FINE else (4, 2)
         pad = (0, -width % stride, 0, -height % stride)
         x = F.pad(image[None], pad, mode="replicate")[0]
         scale = ExemplarScale(x, F.pad(hole, pad, value=True), size, stride, self.completeness)
-        for _ in range(rounds if scale.solvable else 0):
-            x = scale.refine(x)
+        for _ in range(rounds):
+            if layout is not None:
+                guess, trust = layout[:3], layout[3]
+                step = local_mean(guess - x[:3], hole, LAYOUT_WIDTH)
+                x = torch.cat([x[:3] + hole * trust * step, x[3:]])
+            if scale.solvable:
+                x = scale.refine(x)
         return x[:, :height, :width]
+
+
+class CombinedContent(nn.Module):
+    """A content network's layout where it is sure, the exemplar's elsewhere, in patches of the photograph.
+
+    The network knows what scenes look like and is blurred; the exemplar is sharp and knows this photograph only.
+    A blurred prediction speaks for itself only as far as its error goes, so the network overrules the exemplar where
+    the two are further apart than that, and the exemplar's is the better for its sharpness where they are not.
+    """
+
+    ERROR = 0.1
+    """Of the network's predictions: root mean square over the pixels and channels of a neighbourhood."""
+    NEIGHBOURHOOD = 9
+    """Width in pixels of the squares over which the two are compared; odd."""
+
+    def __init__(self, network: nn.Module, exemplar: ExemplarContent) -> None:
+        """Combine a `ContentNetwork`, or what is called like one, and an exemplar."""
+        super().__init__()
+        self.network, self.exemplar = network, exemplar
+
+    @torch.no_grad()
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Fill the hole; arguments and result as those of `ExemplarContent` without a guess."""
+        guess = self.network(image, mask).clamp(0, 1)
+        filled: Tensor = self.exemplar(image, mask)
+        filled = self.exemplar(image, mask, guess, self.trust(guess, filled, mask))
+        return filled
+
+    def trust(self, guess: Tensor, filled: Tensor, mask: Tensor) -> Tensor:
+        """How sure the network is that the exemplar is wrong, `[B, 1, H, W]`.
+
+        1 - exp(-d^2 / ERROR^2), with d the root mean square of their difference in a neighbourhood
+        """
+        squared = (guess - filled).square().mean(1, keepdim=True)
+        near = [
+            local_mean(each, hole[0], self.NEIGHBOURHOOD) for each, hole in zip(squared.float(), mask > 0, strict=True)
+        ]
+        return 1 - torch.exp(-torch.stack(near) / self.ERROR**2)

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from neuralpatch_cuda.evaluation.metrics import psnr
-from neuralpatch_cuda.synthesis.exemplar import ExemplarContent, ExemplarScale, depth, smooth_fill
+from neuralpatch_cuda.synthesis.exemplar import CombinedContent, ExemplarContent, ExemplarScale, depth, smooth_fill
+from neuralpatch_cuda.synthesis.pyramid import resize
 
 
 def centre_hole(height: int, width: int, side: int) -> Tensor:
@@ -109,3 +110,51 @@ def test_depth_counts_from_the_rim() -> None:
     hole[1:6, 1:6] = True
     assert depth(hole)[3].tolist() == [0, 1, 2, 3, 2, 1, 0]
     assert depth(hole)[1].tolist() == [0, 1, 1, 1, 1, 1, 0]
+
+
+class Predicts(nn.Module):
+    """Stands for a content network."""
+
+    def __init__(self, prediction: Tensor) -> None:
+        super().__init__()
+        self.prediction = prediction
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        return torch.where(mask > 0, self.prediction, image)
+
+
+def test_combined_follows_the_network_where_it_is_sure() -> None:
+    """Half of the photograph is dark, half is bright; only the network says where in the hole they meet."""
+    truth = 0.3 * noise(64, 64)
+    truth[..., 20:] += 0.6
+    image, mask = truth.clone(), centre_hole(64, 64, 32)
+    image[..., 40:] = truth[..., :24]  # dark, bright, dark: the hole's sides are both in doubt
+    prediction = torch.full_like(image, 0.15)
+    prediction[..., 32:, :] = 0.75
+    combined = CombinedContent(Predicts(prediction), ExemplarContent())
+    far = lambda x: resize(x[0, :, 16:48, 16:48], (4, 4))  # noqa: E731
+    wanted = far(prediction)
+    exemplar_error = (far(ExemplarContent()(image, mask)) - wanted).square().mean()
+    combined_error = (far(combined(image, mask)) - wanted).square().mean()
+    assert combined_error < 0.2 * exemplar_error
+    assert torch.equal(combined(image, mask)[mask.expand_as(image) == 0], image[mask.expand_as(image) == 0])
+
+
+def test_combined_is_the_exemplar_where_the_two_agree() -> None:
+    image, mask = noise(48, 40), centre_hole(48, 40, 16)
+    filled = ExemplarContent()(image, mask)
+    assert torch.equal(CombinedContent(Predicts(filled), ExemplarContent())(image, mask), filled)
+
+
+def test_trust_grows_with_the_difference() -> None:
+    mask = centre_hole(32, 32, 16)
+    combined = CombinedContent(nn.Identity(), ExemplarContent())
+    trust = [combined.trust(torch.full((1, 3, 32, 32), d), torch.zeros(1, 3, 32, 32), mask) for d in (0.0, 0.1, 0.9)]
+    inside = [x[mask > 0] for x in trust]
+    assert (inside[0] == 0).all() and (inside[2] > 0.999).all()
+    torch.testing.assert_close(inside[1], torch.full_like(inside[1], 1 - torch.exp(torch.tensor(-1.0)).item()))
+
+
+def test_a_guess_fills_what_leaves_nothing_to_copy() -> None:
+    image, mask, guess = noise(40, 33), torch.ones(1, 1, 40, 33), torch.full((1, 3, 40, 33), 0.8)
+    torch.testing.assert_close(ExemplarContent()(image, mask, guess), guess)
