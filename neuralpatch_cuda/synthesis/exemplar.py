@@ -126,7 +126,8 @@ class ExemplarScale:
         """Whether there is a patch to fill, and a candidate for it: a patch that does not touch the hole."""
         if not self.solvable:
             return
-        confidence = CONFIDENCE_DECAY ** -depth(cells)
+        # Bounded, here and in `vote`, so that no weight vanishes: somewhere it may be all there is.
+        confidence = CONFIDENCE_DECAY ** -depth(cells).clamp(max=30)
         weight = self._patches(confidence[None], 1)[self._query]  # [Nq, size^2]
         self._confidence = weight.mean(1)
         self._weight = weight / self._confidence[:, None]
@@ -157,7 +158,9 @@ class ExemplarScale:
     def choose(self, distance: Tensor) -> Tensor:
         """The number of each hole patch's candidate, int64 `[Nq]`.
 
-        argmin_j D[i, j] / (completeness + min_i' D[i', j])
+            argmin_j D[i, j] / (completeness + min_i' D[i', j])
+
+        or the plain minimum without completeness.
         """
         if self._completeness is not None:
             distance = distance / (self._completeness + distance.amin(0))
@@ -167,10 +170,10 @@ class ExemplarScale:
         """Average the chosen candidates where they overlap, sure and similar ones more: `[C, H, W]`.
 
         A vote's weight is `exp(-D / (2 sigma)) c`, with sigma the third quartile of the chosen candidates' distances
-        D, and c the patch's mean confidence.
+        D, of which none counts as more than 20 sigma, and c the patch's mean confidence.
         """
         sigma = error.quantile(0.75).clamp(min=1e-6)
-        weight = torch.exp(-error / (2 * sigma)) * self._confidence
+        weight = torch.exp(-(error / (2 * sigma)).clamp(max=10)) * self._confidence
         positions = (self._shape[0] - self._size + 1) * (self._shape[1] - self._size + 1)
         votes = torch.cat([self._candidates[chosen], torch.ones_like(self._weight)], 1) * weight[:, None]
         placed = votes.new_zeros(positions, votes.shape[1]).index_copy_(0, self._query, votes)

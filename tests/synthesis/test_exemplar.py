@@ -158,3 +158,13 @@ def test_trust_grows_with_the_difference() -> None:
 def test_a_guess_fills_what_leaves_nothing_to_copy() -> None:
     image, mask, guess = noise(40, 33), torch.ones(1, 1, 40, 33), torch.full((1, 3, 40, 33), 0.8)
     torch.testing.assert_close(ExemplarContent()(image, mask, guess), guess)
+
+
+@pytest.mark.parametrize(("size", "rows"), [((64, 64), slice(20, 44)), ((12, 500), slice(None))])
+def test_the_fill_stays_within_the_known_colours(size: tuple[int, int], rows: slice) -> None:
+    """Votes are averages, also very deep in the hole, and of a patch unlike all candidates among many with a twin."""
+    image, mask = torch.full((1, 3, *size), 0.5), torch.zeros(1, 1, *size)
+    mask[..., rows, 20:-20] = 1
+    image[..., size[0] // 2 - 3 : size[0] // 2 + 3, 17:20] = 1
+    filled = ExemplarContent()(image, mask)
+    assert filled.min() > 0.499 and filled.max() < 1.001
