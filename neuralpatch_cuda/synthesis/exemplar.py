@@ -245,7 +245,7 @@ class ExemplarContent(nn.Module):
 
     def _refine(self, image: Tensor, hole: Tensor, rounds: int, layout: Tensor | None) -> Tensor:
         height, width = hole.shape
-        # Patches are about as wide at each scale; on the finest one, a step of 2 px saves 15 of 16 parts of the time.
+        # Patches are 7 or 8 px wide; on the finest scale, a step of 2 px leaves a sixteenth of the pairs to compare.
         size, stride = (7, 1) if min(height, width) < FINE else (4, 2)
         pad = (0, -width % stride, 0, -height % stride)
         x = F.pad(image[None], pad, mode="replicate")[0]
@@ -264,8 +264,9 @@ class CombinedContent(nn.Module):
     """A content network's layout where it is sure, the exemplar's elsewhere, in patches of the photograph.
 
     The network knows what scenes look like and is blurred; the exemplar is sharp and knows this photograph only.
-    A blurred prediction speaks for itself only as far as its error goes, so the network overrules the exemplar where
-    the two are further apart than that, and the exemplar's is the better for its sharpness where they are not.
+    The network is wrong by as much as it is blurred. So it overrules the exemplar where the two are further apart than
+    that; where they are not, the exemplar's is the better for its sharpness. What the network says of the mirrored
+    image tells less of its errors than the exemplar does.
     """
 
     ERROR = 0.1
@@ -289,7 +290,9 @@ class CombinedContent(nn.Module):
     def trust(self, guess: Tensor, filled: Tensor, mask: Tensor) -> Tensor:
         """How sure the network is that the exemplar is wrong, `[B, 1, H, W]`.
 
-        1 - exp(-d^2 / ERROR^2), with d the root mean square of their difference in a neighbourhood
+            1 - exp(-d^2 / ERROR^2)
+
+        with d the root mean square of the difference of the two in a neighbourhood.
         """
         squared = (guess - filled).square().mean(1, keepdim=True)
         near = [
