@@ -12,14 +12,16 @@ LEAST_STEP = 2**0.5
 """Least ratio between the last two scales; a smaller last step would cost a scale and add nothing."""
 
 
-def scale_sizes(height: int, width: int, limit: int | None = None) -> list[tuple[int, int]]:
+def scale_sizes(
+    height: int, width: int, limit: int | None = None, coarsest: int = CONTENT_SIDE
+) -> list[tuple[int, int]]:
     """Sizes of the scales, coarsest first: short side 128, 256, 512, ... and last `(height, width)` itself.
 
-    `limit` keeps that many of the finest.
+    `limit` keeps that many of the finest; `coarsest` is the short side to start from.
     """
     short = min(height, width)
     sizes = []
-    side = CONTENT_SIDE
+    side = coarsest
     while side * LEAST_STEP <= short:
         sizes.append((round(height * side / short), round(width * side / short)))
         side *= 2
