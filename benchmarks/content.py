@@ -24,7 +24,7 @@ from torch import Tensor
 from benchmarks.machine import device_name
 from neuralpatch_cuda.evaluation.content import Fill, first, prediction_sheet, score
 from neuralpatch_cuda.networks.content import CONTENT_SIDE
-from neuralpatch_cuda.networks.foreign import resolve_content_network
+from neuralpatch_cuda.synthesis.content import resolve_content_network
 from neuralpatch_cuda.training.data import PhotoSource, ValidationDataset
 from neuralpatch_cuda.training.masks import MASK_KINDS
 

@@ -20,10 +20,10 @@ from neuralpatch_cuda.device import choose_device, choose_dtype
 from neuralpatch_cuda.errors import DeviceError, MaskError
 from neuralpatch_cuda.imaging.images import ImageT, composite, to_rgb
 from neuralpatch_cuda.imaging.masks import feather_weight, to_hole
-from neuralpatch_cuda.networks.foreign import resolve_content_network
 from neuralpatch_cuda.networks.texture import STRIDE
 from neuralpatch_cuda.networks.weights import load_texture_network
 from neuralpatch_cuda.stages import stage
+from neuralpatch_cuda.synthesis.content import resolve_content_network
 from neuralpatch_cuda.synthesis.pyramid import resize, scale_sizes, shrink
 from neuralpatch_cuda.synthesis.scale import ScaleResult, ScaleSettings, synthesise
 from neuralpatch_cuda.synthesis.windows import find_windows

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import pkgutil
-import re
 import sys
 import warnings
 import zipfile
@@ -28,9 +27,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuralpatch_cuda.errors import NetworkError, WeightsError
-from neuralpatch_cuda.networks.content import ContentNetwork
-from neuralpatch_cuda.networks.context_encoder import ContextEncoder
-from neuralpatch_cuda.networks.weights import CONTENT_NETWORKS, load_content_network
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """A callable with the convention above."""
@@ -109,33 +105,6 @@ class ForeignNetwork(nn.Module):
         )
 
 
-def resolve_content_network(source: str | Path | Predict) -> ContentNetwork | ContextEncoder | ForeignNetwork:
-    """The content network that the option `content_network` stands for, on the CPU and in evaluation mode.
-
-    Args:
-        source: a name in `CONTENT_NETWORKS`; the path of a file that `save_content_network` wrote, or of a
-            TorchScript file; an import string, `package.module:function`; or a callable. TorchScript and callables
-            have the convention above, but a network of the library's own is used as such.
-
-    Raises:
-        FileNotFoundError: the path does not exist.
-        UnknownWeightsError: the name is unknown; also a `ValueError`.
-        WeightsError: the file is damaged, or holds something else than a content network.
-        NetworkError: the import string leads to nothing that can be called.
-    """
-    name = None
-    if isinstance(source, str) and re.fullmatch(r"[\w.]*:[\w.]*", source):
-        name, source = source, import_callable(source)
-    if isinstance(source, (ContentNetwork, ContextEncoder)):
-        return source.eval()
-    if not isinstance(source, (str, Path)):
-        return ForeignNetwork(source, name)
-    path = Path(source).expanduser()
-    if source not in CONTENT_NETWORKS and path.is_file() and _may_be_torchscript(path):
-        return ForeignNetwork(load_torchscript(path), str(path))
-    return load_content_network(source)
-
-
 def import_callable(text: str) -> Predict:
     """What an import string, `package.module:function`, stands for.
 
@@ -185,7 +154,7 @@ def load_torchscript(path: Path) -> nn.Module:
     return network
 
 
-def _may_be_torchscript(path: Path) -> bool:
+def may_be_torchscript(path: Path) -> bool:
     """Whether it says so by its suffix or, being a zip archive, by its content; weights of the library are neither."""
     with path.open("rb") as file:
         return path.suffix in TORCHSCRIPT_SUFFIXES or file.read(4) == b"PK\x03\x04"

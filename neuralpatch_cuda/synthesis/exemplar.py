@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuralpatch_cuda import ops
+from neuralpatch_cuda.networks.content import CONTENT_SIDE
 from neuralpatch_cuda.synthesis.pyramid import resize, scale_sizes, shrink
 from neuralpatch_cuda.synthesis.texture import dilate_cells
 
@@ -194,6 +195,8 @@ class ExemplarContent(nn.Module):
     Deterministic. Meant for a short side of about 128 px: time grows with the square of the number of pixels.
     """
 
+    side = CONTENT_SIDE
+
     def __init__(self, completeness: float | None = 0.2) -> None:
         """Set up.
 
@@ -269,6 +272,7 @@ class CombinedContent(nn.Module):
     image tells less of its errors than the exemplar does.
     """
 
+    side = CONTENT_SIDE
     ERROR = 0.1
     """Of the network's predictions: root mean square over the pixels and channels of a neighbourhood."""
     NEIGHBOURHOOD = 9

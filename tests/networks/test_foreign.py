@@ -15,11 +15,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from neuralpatch_cuda import InpaintConfig, Inpainter
 from neuralpatch_cuda.errors import NetworkError, WeightsError
 from neuralpatch_cuda.networks.content import ContentConfig, ContentNetwork
 from neuralpatch_cuda.networks.context_encoder import ContextEncoder, ContextEncoderConfig
-from neuralpatch_cuda.networks.foreign import ForeignNetwork, resolve_content_network
+from neuralpatch_cuda.networks.foreign import ForeignNetwork
 from neuralpatch_cuda.networks.weights import EMBEDDED_VGG16, UnknownWeightsError, save_content_network
+from neuralpatch_cuda.synthesis.content import resolve_content_network
+from neuralpatch_cuda.synthesis.exemplar import CombinedContent, ExemplarContent
 
 
 class TinyLama(nn.Module):
@@ -322,11 +325,28 @@ def test_a_network_of_the_library_is_used_as_such() -> None:
     assert not network.training
 
 
+@pytest.mark.parametrize(("name", "kind"), [("exemplar", ExemplarContent), ("combined", CombinedContent)])
+def test_patches_of_the_photograph_in_the_place_of_a_network(name: str, kind: type[nn.Module]) -> None:
+    """Stripes go through the hole, which a guess of one colour would not do."""
+    stripes = (torch.arange(128) % 8 < 4).float().expand(1, 3, 128, 128)
+    mask = torch.zeros(1, 1, 128, 128)
+    mask[..., 48:80, 48:80] = 1
+    network = resolve_content_network(name)
+    assert isinstance(network, kind)
+    assert network.side == 128
+    filled = network(stripes, mask)
+    assert (filled - stripes).abs().mean() * 16 < 0.1
+    painter = Inpainter(InpaintConfig(content_network=name, iterations=0), device="cpu")
+    out = painter(stripes[0], mask[0, 0] > 0)
+    torch.testing.assert_close(out, filled[0].clamp(0, 1), atol=1e-4, rtol=0)
+
+
 def test_what_is_not_there(tmp_path: Path) -> None:
     for source in ("nowhere/lama.pt", "lama.pt", Path("nowhere"), tmp_path / "a:b"):
         with pytest.raises(FileNotFoundError, match=r"There is no weights file .*\.$"):
             resolve_content_network(source)
-    with pytest.raises(UnknownWeightsError, match="no weights called 'lama'; give a path or one of: default"):
+    known = "default, .*exemplar, combined"
+    with pytest.raises(UnknownWeightsError, match=f"no content network called 'lama'; give a path, .* one of: {known}"):
         resolve_content_network("lama")
     with pytest.raises(WeightsError, match="does not hold a content network"):
         resolve_content_network(EMBEDDED_VGG16)
