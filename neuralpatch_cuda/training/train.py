@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from neuralpatch_cuda.device import choose_device, choose_dtype
-from neuralpatch_cuda.errors import DataError, NeuralPatchError
+from neuralpatch_cuda.errors import ConfigError, DataError, NeuralPatchError
 from neuralpatch_cuda.evaluation.content import first, prediction_sheet, score
 from neuralpatch_cuda.networks.content import CONTENT_SIDE, ContentNetwork
 from neuralpatch_cuda.networks.context_encoder import ContextEncoder
@@ -54,6 +54,9 @@ LEARNT_DB = 3.0
 
 PERCEPTUAL_LAYERS = ("relu1_2", "relu2_2", "relu3_3")
 
+HARMLESS = {"workers", "checkpoint_steps", "validation_steps", "validation_photos"}
+"""Options that may change when a run is resumed: they do not change its weights."""
+
 SHEET_ROWS = 8
 """Photographs on the sheet of predictions that is logged at every validation."""
 
@@ -73,7 +76,7 @@ def train(
     Args:
         data: folders or uncompressed tar files of photographs.
         validation: the same, held out.
-        run: folder for `content.safetensors`, `metrics.jsonl`, `checkpoints` and TensorBoard's `logs`.
+        run: folder for `content.safetensors`, `config.json`, `metrics.jsonl`, `checkpoints` and TensorBoard's `logs`.
         config: the options.
         generator: the network to start from; by default a new one.
 
@@ -82,6 +85,7 @@ def train(
 
     Raises:
         DataError: there are too few photographs, or none that can be used.
+        ConfigError: `run` holds a run with other options.
     """
     trainer = Trainer(run, config or TrainConfig(), generator)
     trainer.fit(PhotoSource(data, CONTENT_SIDE), PhotoSource(validation, CONTENT_SIDE))
@@ -317,11 +321,19 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:
-        """Go on from the last checkpoint, if there is one."""
+        """Go on from the last checkpoint, if there is one, and if it is of a run with the same options."""
+        options = self.config.model_dump(exclude=HARMLESS)
         if found := checkpoints(self.run / "checkpoints"):
+            begun = json.loads((self.run / "config.json").read_text())
+            changed = [f"{name} {begun.get(name)}" for name, value in options.items() if begun.get(name) != value]
+            if changed:
+                raise ConfigError(
+                    f"{self.run} holds a run begun with {', '.join(changed)}; give that or another folder."
+                )
             self.accelerator.load_state(str(found[-1]))
             log.info("resumed at step %d of %d", self.progress.step, self.steps)
         if self._leads:  # what was measured after it will be measured again
+            (self.run / "config.json").write_text(json.dumps(options, indent=2) + "\n")
             rows = self.metrics.read_text().splitlines(keepends=True) if self.metrics.exists() else []
             self.metrics.write_text("".join(row for row in rows if json.loads(row)["step"] <= self.progress.step))
 

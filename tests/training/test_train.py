@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from neuralpatch_cuda.errors import DataError, NeuralPatchError
+from neuralpatch_cuda.errors import ConfigError, DataError, NeuralPatchError
 from neuralpatch_cuda.networks.content import ContentConfig, ContentNetwork
 from neuralpatch_cuda.networks.context_encoder import ContextEncoder, ContextEncoderConfig
 from neuralpatch_cuda.networks.weights import load_content_network
@@ -110,6 +110,17 @@ def test_too_few_photographs(photos: Path, tmp_path: Path) -> None:
         train([photos], [photos], tmp_path / "run", config(80, batch_size=9), small())
 
 
+def test_a_run_is_resumed_with_the_options_it_was_begun_with(photos: Path, tmp_path: Path) -> None:
+    train([photos], [photos], tmp_path / "run", config(20), small())
+    weights = (tmp_path / "run/content.safetensors").read_bytes()
+    with pytest.raises(
+        ConfigError, match=r"run holds a run begun with l1 0\.0, seed 0; give that or another folder\.$"
+    ):
+        train([photos], [photos], tmp_path / "run", config(20, l1=0.5, seed=3), small())
+    train([photos], [photos], tmp_path / "run", config(20, validation_steps=1, workers=1), small())  # has ended
+    assert (tmp_path / "run/content.safetensors").read_bytes() == weights
+
+
 SCRIPT = """
 import sys, torch
 from pathlib import Path
@@ -133,11 +144,26 @@ def test_a_run_that_was_killed_ends_with_the_same_weights(photos: Path, tmp_path
     command = [sys.executable, "-c", SCRIPT, str(photos), str(run), options.model_dump_json()]
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (found := checkpoints(run / "checkpoints")):
+    while process.poll() is None and not checkpoints(run / "checkpoints"):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
-    assert (found and not (run / "content.safetensors").exists()) or len(scores(run)) < 4
     subprocess.run(command, env=environment, check=True, stderr=subprocess.DEVNULL)
     assert equal(whole, run / "content.safetensors")
     assert scores(run) == scores(tmp_path / "whole")
+
+
+def test_two_processes_learn_what_one_does(photos: Path, tmp_path: Path) -> None:
+    """Each takes its half of every batch, so only the order of the additions differs."""
+    options = config(40, adversarial=0.01, learning_rate=1e-3)
+    one = train([photos], [photos], tmp_path / "one", options, small())
+    (tmp_path / "script.py").write_text(SCRIPT)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    arguments = [str(tmp_path / "script.py"), str(photos), str(tmp_path / "two"), options.model_dump_json()]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    subprocess.run([*launch, *arguments], env=environment, check=True, capture_output=True)
+    assert scores(tmp_path / "two") == pytest.approx(scores(tmp_path / "one"), abs=0.1)
+    first, second = (load_content_network(path).state_dict() for path in (one, tmp_path / "two/content.safetensors"))
+    change = torch.cat([(second[name] - first[name]).flatten() for name in first])
+    learnt = torch.cat([(first[name] - value.detach()).flatten() for name, value in small().state_dict().items()])
+    assert change.norm() < 0.1 * learnt.norm()
