@@ -58,7 +58,10 @@ class Download:
 EMBEDDED = Path(__file__).resolve().parents[1] / "weights"
 EMBEDDED_VGG16 = EMBEDDED / "vgg16_relu4_1.safetensors"
 
-CONTENT_NETWORKS: dict[str, Path] = {"default": EMBEDDED / "content.safetensors"}
+CONTENT_NETWORKS: dict[str, Path] = {
+    "default": EMBEDDED / "content-l2.safetensors",
+    "content-l2": EMBEDDED / "content-l2.safetensors",
+}
 """Names that `load_content_network` knows."""
 
 TEXTURE_NETWORKS: dict[str, Path | Download] = {

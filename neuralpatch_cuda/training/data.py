@@ -64,7 +64,7 @@ class PhotoSource:
         """Look through the sources.
 
         Args:
-            sources: folders, searched with all below them, and tar files.
+            sources: folders, searched with all below them, tar files, and image files.
             side: of a crop, in pixels; the least short side of a photograph.
             limit: use the first so many only.
 
@@ -124,6 +124,8 @@ class PhotoSource:
 def _photos_in(source: Path) -> Iterator[Photo]:
     if source.is_dir():
         yield from (Photo(p) for p in sorted(source.rglob("*")) if p.suffix.lower() in SUFFIXES)
+    elif source.is_file() and source.suffix.lower() in SUFFIXES:
+        yield Photo(source)
     elif source.is_file():
         try:
             with tarfile.open(source, "r:") as tar:

@@ -290,10 +290,12 @@ class Trainer:
         if self.board is None:
             return
         step = self.progress.step
-        rows = self.validate(held_out, None if step == self.steps else self.config.validation_photos)
+        last = step == self.steps
+        rows = self.validate(held_out, None if last else self.config.validation_photos)
         for kind, row in rows.items():
             for name, value in row.items():
-                self.board.add_scalar(f"validation_{kind}/{name}", value, step)
+                # All photographs are no point of the curve of the first few.
+                self.board.add_scalar(f"{'final' if last else 'validation'}_{kind}/{name}", value, step)
         shown = first(ValidationDataset(held_out, CONTENT_SIDE, "centre"), SHEET_ROWS)
         sheet = prediction_sheet({"prediction": self._fill}, shown, self.accelerator.device)
         self.board.add_image("predictions", np.asarray(sheet), step, dataformats="HWC")
@@ -331,7 +333,8 @@ class Trainer:
                     f"{self.run} holds a run begun with {', '.join(changed)}; give that or another folder."
                 )
             self.accelerator.load_state(str(found[-1]))
-            log.info("resumed at step %d of %d", self.progress.step, self.steps)
+            if self._leads:
+                log.info("resumed at step %d of %d", self.progress.step, self.steps)
         if self._leads:  # what was measured after it will be measured again
             (self.run / "config.json").write_text(json.dumps(options, indent=2) + "\n")
             rows = self.metrics.read_text().splitlines(keepends=True) if self.metrics.exists() else []

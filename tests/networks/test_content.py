@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from neuralpatch_cuda.evaluation.metrics import psnr
 from neuralpatch_cuda.networks.content import ContentConfig, ContentNetwork, SelfAttention, rotate
 from neuralpatch_cuda.networks.weights import load_content_network, save_content_network
 
@@ -145,3 +148,18 @@ def test_save_and_load(network: ContentNetwork, tmp_path: Path) -> None:
     torch.testing.assert_close(loaded(image, mask), network(image, mask), atol=5e-3, rtol=0)
     save_content_network(loaded, path)  # over the first one
     assert load_content_network(str(path)).config == SMALL
+
+
+def test_the_embedded_network_knows_photographs() -> None:
+    """It is nearer to what a hole hid than the mean colour of its surroundings is."""
+    photo = Image.open(Path(__file__).parents[2] / "examples" / "photo.jpg").convert("RGB").resize((192, 128))
+    image = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None] / 255
+    network = load_content_network("content-l2")
+    gain = []
+    for left in (16, 64, 112):
+        mask = torch.zeros(1, 1, 128, 192)
+        mask[..., 40:88, left : left + 48] = 1
+        hole = mask[0, 0] > 0
+        mean = torch.where(mask > 0, image[..., ~hole].mean(-1)[..., None, None], image)
+        gain.append(psnr(network(image, mask)[0], image[0], hole) - psnr(mean[0], image[0], hole))
+    assert np.mean(gain) > 2

@@ -40,6 +40,11 @@ def test_a_tar_and_its_folder_hold_the_same_photographs(folder: Path) -> None:
     assert pictures[0] == pictures[1]
 
 
+def test_single_files(folder: Path) -> None:
+    source = PhotoSource([folder / "0.png", folder / "inner" / "2.png"], 64)
+    assert [source.load(i).size for i in range(2)] == [(90, 70), (200, 64)]
+
+
 def test_a_limit(folder: Path) -> None:
     assert len(PhotoSource([folder], 64, limit=2)) == 2
 
