@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+import neuralpatch_cuda.training
 from neuralpatch_cuda import cli, inpainter
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.inpainter import InpaintInfo, InpaintResult
@@ -366,7 +367,7 @@ def test_no_known_pixels_near_the_hole(old_output: None, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--content-network", "nothing"], "no weights called 'nothing'; .* default"),
+        (["--content-network", "nothing"], "no content network called 'nothing'; .* default"),
         (["--texture-network", "nothing"], "no weights called 'nothing'; .* vgg16"),
         (["--content-network", "missing.safetensors"], r"no weights file missing\.safetensors"),
         (["--content-network", str(EMBEDDED_VGG16)], "does not hold a content network"),
@@ -441,6 +442,7 @@ def test_wrong_use(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> 
 def test_train_without_accelerate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "accelerate", None)
     monkeypatch.delitem(sys.modules, "neuralpatch_cuda.training.train", raising=False)
+    monkeypatch.delattr(neuralpatch_cuda.training, "train", raising=False)
     assert cli.main(["train", "--data", ".", "--validation", ".", "--out", "run"]) == 2
     assert_one_sentence(capsys.readouterr().err, r"pip install neuralpatch_cuda\[train\]")
 

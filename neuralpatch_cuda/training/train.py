@@ -87,8 +87,9 @@ def train(
         DataError: there are too few photographs, or none that can be used.
         ConfigError: `run` holds a run with other options.
     """
+    source, held_out = PhotoSource(data, CONTENT_SIDE), PhotoSource(validation, CONTENT_SIDE)
     trainer = Trainer(run, config or TrainConfig(), generator)
-    trainer.fit(PhotoSource(data, CONTENT_SIDE), PhotoSource(validation, CONTENT_SIDE))
+    trainer.fit(source, held_out)
     return trainer.weights
 
 
