@@ -1,6 +1,6 @@
 """How well content networks fill holes of every kind in held-out photographs of 128 px, and what that looks like.
 
-    python -m benchmarks.content HELD_OUT.tar --network content-l2 --network content-adv --out results.json \
+    python -m benchmarks.content HELD_OUT.tar --network content-l2 --network exemplar --out results.json \
         --photo a.jpg --photo b.jpg --sheet predictions.jpg
 
 Beside them, in the same run: the mean colour of the known pixels, and OpenCV's Telea where it is installed.
@@ -72,7 +72,6 @@ def main(
     sheet: Annotated[Path | None, typer.Option(help="Where to write a sheet of predictions.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use only so many held-out photographs.")] = None,
 ) -> None:
-    torch.set_grad_enabled(False)
     device = torch.device("cpu")
     networks = {name: resolve_content_network(name) for name in network}
     source = PhotoSource(held_out, CONTENT_SIDE)

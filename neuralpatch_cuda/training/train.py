@@ -336,8 +336,9 @@ class Trainer:
             self.accelerator.load_state(str(found[-1]))
             if self._leads:
                 log.info("resumed at step %d of %d", self.progress.step, self.steps)
-        if self._leads:  # what was measured after it will be measured again
+        elif self._leads:  # written at the beginning only: when a run is resumed, every process reads it
             (self.run / "config.json").write_text(json.dumps(options, indent=2) + "\n")
+        if self._leads:  # what was measured after it will be measured again
             rows = self.metrics.read_text().splitlines(keepends=True) if self.metrics.exists() else []
             self.metrics.write_text("".join(row for row in rows if json.loads(row)["step"] <= self.progress.step))
 
