@@ -1,7 +1,7 @@
 """Quality and time of whole fills, on photographs with a centred square hole cut out.
 
     python benchmarks/quality.py PHOTOS --hole 256 --out results.json \
-        --variant "default" --variant "once: rematch_every=0"
+        --variant "default" --variant "once: rematch_every=0" --sheet fills.jpg
 
 A variant is a name and options of `InpaintConfig`. Beside them, in the same run: the content networks alone, OpenCV's
 Telea, and PyPatchMatch where it is installed. PSNR falls as sharpness rises, so the two are reported together:
@@ -22,13 +22,15 @@ import numpy as np
 import torch
 import typer
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from rich.console import Console
 from rich.table import Table
 
 from neuralpatch_cuda import InpaintConfig, Inpainter
+from neuralpatch_cuda.evaluation.figures import contact_sheet
 from neuralpatch_cuda.evaluation.metrics import gradient_magnitude, psnr
 from neuralpatch_cuda.synthesis.pyramid import resize
+from neuralpatch_cuda.training.data import PhotoSource
 
 Pixels = NDArray[np.uint8]
 Fill = Callable[[Pixels, NDArray[np.bool_]], Pixels]
@@ -88,44 +90,57 @@ def measure(fill: Fill, image: Pixels, mask: NDArray[np.bool_]) -> tuple[dict[st
     return record, filled
 
 
+def centre_square(photo: Image.Image, side: int) -> Pixels:
+    return np.array(ImageOps.fit(photo, (side, side), Image.Resampling.LANCZOS))  # as it is if it has that size
+
+
 def main(
-    photos: Path,
+    photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders or tar files of them.")],
     out: Annotated[Path, typer.Option(help="JSON file for the figures.")],
     variant: Annotated[list[str], typer.Option(help='"NAME: option=value ...".')] = ["default"],  # noqa: B006
+    side: Annotated[int, typer.Option(help="Photographs are cut to their centre square, of this side.")] = 512,
     hole: Annotated[int, typer.Option(help="Side of the hole in pixels.")] = 256,
     pictures: Annotated[Path | None, typer.Option(help="Folder for the filled photographs.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Where to write all fills side by side.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use only so many photographs.")] = None,
 ) -> None:
-    files = sorted(photos.glob("*.png"))[:limit]
+    source = PhotoSource(photos, side, limit)
+    names = [Path(photo.name).stem for photo in source.photos]
+    originals = [centre_square(source.load(i), side) for i in range(len(source))]
+    mask = np.zeros((side, side), np.bool_)
+    start = (side - hole) // 2
+    mask[start : start + hole, start : start + hole] = True
     methods: dict[str, Fill] = {}
-    for text in variant:
-        name, options = parse_variant(text)
+    variants = [parse_variant(text) for text in variant]
+    for name, options in variants:
         painter = Inpainter(InpaintConfig(**options))
         methods[name] = painter
-        methods.setdefault(f"content network {painter.config.content_network} alone", content_network_alone(painter))
+        network = Path(str(painter.config.content_network)).stem
+        methods.setdefault(f"content network {network} alone", content_network_alone(painter))
     methods |= peers()
 
-    results: dict[str, list[dict[str, float]]] = {}
+    results: dict[str, list[dict[str, Any]]] = {}
+    columns: dict[str, list[Pixels]] = {"known": [np.where(mask[..., None], np.uint8(128), x) for x in originals]}
     for name, fill in methods.items():
-        results[name] = []
-        for file in files:
-            image = np.array(Image.open(file).convert("RGB"))
-            mask = np.zeros(image.shape[:2], np.bool_)
-            top, left = ((n - hole) // 2 for n in mask.shape)
-            mask[top : top + hole, left : left + hole] = True
-            record, filled = measure(fill, image, mask)
-            results[name].append({"photo": file.stem} | record)  # type: ignore[dict-item]
-            if pictures:
-                (pictures / name).mkdir(parents=True, exist_ok=True)
-                Image.fromarray(filled).save(pictures / name / file.name)
+        records, fills = zip(*(measure(fill, image, mask) for image in originals), strict=True)
+        results[name] = [{"photo": photo} | record for photo, record in zip(names, records, strict=True)]
+        columns[name] = list(fills)
         print(name, summary(results[name]), flush=True)
+        if pictures:
+            (pictures / name).mkdir(parents=True, exist_ok=True)
+            for photo, filled in zip(names, fills, strict=True):
+                Image.fromarray(filled).save(pictures / name / f"{photo}.png")
+    columns["photograph"] = originals
+    if sheet:
+        tiles = [Image.fromarray(pixels) for row in zip(*columns.values(), strict=True) for pixels in row]
+        contact_sheet(tiles, list(columns) * len(names), len(columns), 320).save(sheet, quality=88)
 
     report = {
         "hole_px": hole,
-        "photographs": len(files),
+        "photographs": len(names),
         "machine": f"{cpu_name()}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
-        "variants": dict(map(parse_variant, variant)),
+        "variants": {name: {key: Path(value).name for key, value in options.items()} for name, options in variants},
         "summary": {name: summary(records) for name, records in results.items()},
         "results": results,
     }
@@ -136,7 +151,7 @@ def main(
     Console().print(table)
 
 
-def summary(records: list[dict[str, float]]) -> dict[str, float]:
+def summary(records: list[dict[str, Any]]) -> dict[str, float]:
     return {
         **{key: round(mean(r[key] for r in records), 4) for key in ("psnr_db", "l1_percent", "sharpness")},
         "seconds": round(median(r["seconds"] for r in records), 2),
