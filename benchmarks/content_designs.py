@@ -23,6 +23,7 @@ from rich.table import Table
 from torch import nn
 
 from benchmarks.machine import device_name
+from benchmarks.peers.attention import SelfAttention
 from benchmarks.peers.fourier import FourierBlock
 from neuralpatch_cuda.networks.content import CONTENT_SIDE, ContentConfig, ContentNetwork
 from neuralpatch_cuda.training.config import TrainConfig
@@ -30,20 +31,34 @@ from neuralpatch_cuda.training.data import PhotoSource
 from neuralpatch_cuda.training.masks import MASK_KINDS
 from neuralpatch_cuda.training.train import Trainer
 
-DILATIONS = (1, 2, 4, 1, 2, 4, 1)
+
+def dilated(width: int) -> list[nn.Module]:
+    return list(ContentNetwork(ContentConfig(width)).trunk)
 
 
-def with_trunk(width: int, blocks: list[nn.Module]) -> ContentNetwork:
-    network = ContentNetwork(ContentConfig(width=width, attention=()))
-    network.trunk = nn.Sequential(*blocks)
-    return network
+def attentive(width: int) -> list[nn.Module]:
+    """The same, self-attention after every second block."""
+    blocks = dilated(width)
+    for number in (5, 3, 1):
+        blocks.insert(number + 1, SelfAttention(width))
+    return blocks
 
 
-DESIGNS: dict[str, Callable[[int], ContentNetwork]] = {
-    "dilated convolutions": lambda width: ContentNetwork(ContentConfig(width, DILATIONS, attention=())),
-    "and self-attention": lambda width: ContentNetwork(ContentConfig(width, DILATIONS, attention=(1, 3, 5))),
-    "Fourier convolutions": lambda width: with_trunk(width, [FourierBlock(width) for _ in DILATIONS]),
+def fourier(width: int) -> list[nn.Module]:
+    return [FourierBlock(width) for _ in ContentConfig().dilations]
+
+
+TRUNKS: dict[str, Callable[[int], list[nn.Module]]] = {
+    "dilated convolutions": dilated,
+    "and self-attention": attentive,
+    "Fourier convolutions": fourier,
 }
+
+
+def build(trunk: Callable[[int], list[nn.Module]], width: int) -> ContentNetwork:
+    network = ContentNetwork(ContentConfig(width))
+    network.trunk = nn.Sequential(*trunk(width))
+    return network
 
 
 def options(steps: int) -> TrainConfig:
@@ -74,12 +89,12 @@ def main(
 ) -> None:
     source, held_out = PhotoSource(data, CONTENT_SIDE), PhotoSource(validation, CONTENT_SIDE, limit)
     results = {}
-    for name, build in DESIGNS.items():
+    for name, trunk in TRUNKS.items():
         with tempfile.TemporaryDirectory() as folder:
-            steps = round(seconds / seconds_per_step(build(width), Path(folder) / "timed"))
+            steps = round(seconds / seconds_per_step(build(trunk, width), Path(folder) / "timed"))
             config = options(steps)
             torch.manual_seed(0)
-            network = build(width)
+            network = build(trunk, width)
             trainer = Trainer(Path(folder) / "run", config, network)
             trainer.fit(source, held_out)
             (row,) = map(json.loads, trainer.metrics.read_text().splitlines())
@@ -93,6 +108,7 @@ def main(
         "machine": f"{device_name()}, {torch.get_num_threads()} threads",
         "width": width,
         "seconds": seconds,
+        "learning_rate": config.learning_rate,
         "results": results,
     }
     out.write_text(json.dumps(report, indent=1) + "\n")

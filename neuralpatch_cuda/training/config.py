@@ -23,7 +23,7 @@ class TrainConfig(Options):
     )
     samples: int = option(160_000, POSITIVE, "Photographs seen in all, repeats included.", ge=1)
     batch_size: int = option(32, POSITIVE, "Photographs per step, over all processes.", ge=1)
-    learning_rate: float = option(8e-4, RATE, "Peak of the generator's cosine schedule.", gt=0)
+    learning_rate: float = option(2e-3, RATE, "Peak of the generator's cosine schedule.", gt=0)
     discriminator_rate: float = option(2e-4, RATE, "The same for the discriminator.", gt=0)
     l2: float = option(1.0, NUMBER, "Weight of the squared error.", ge=0)
     log_l2: float = option(

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmarks.peers import extraction, losses, matching, voting
+from benchmarks.peers.attention import SelfAttention, rotate
 from neuralpatch_cuda.ops import reference
 
 DTYPES = [torch.float32, torch.bfloat16]
@@ -80,3 +81,42 @@ def test_variation_by_hand(dtype):
 def test_strided_copy(stride):
     features = torch.randn(2, 5, 9, 8)
     assert torch.equal(extraction.strided_copy(features, 3, stride), reference.extract_patches(features, 3, stride))
+
+
+def attention(channels: int = 16) -> SelfAttention:
+    torch.manual_seed(0)
+    layer = SelfAttention(channels).requires_grad_(False)
+    torch.nn.init.normal_(layer.out.weight, std=0.1)
+    torch.nn.init.normal_(layer.qkv.weight, std=0.5)
+    return layer
+
+
+def test_attention_reaches_across_the_map() -> None:
+    layer, x = attention(), torch.randn(1, 16, 9, 12)
+    other = x.clone()
+    other[..., 0, 0] += 5
+    assert (layer(other) - layer(x))[..., 8, 11].abs().max() > 1e-5
+
+
+def test_attention_knows_distances_and_not_places() -> None:
+    """Scores between cells depend on how far they are apart: of a map and of its part, the same."""
+    layer = attention()
+    cosine, sine = layer._rotations(6, 7, 16, torch.device("cpu"))
+    q, k = torch.randn(2, 16)
+
+    def score(row: int, column: int, down: int, right: int) -> float:
+        i, j = row * 7 + column, (row + down) * 7 + column + right
+        return float(rotate(q, cosine[i], sine[i]) @ rotate(k, cosine[j], sine[j]))
+
+    assert score(0, 0, 3, 2) == pytest.approx(score(2, 4, 3, 2), abs=1e-4)
+    assert score(0, 0, 3, 2) != pytest.approx(score(0, 0, 2, 3), abs=1e-2)
+    assert score(0, 0, 3, 2) != pytest.approx(score(3, 2, -3, -2), abs=1e-2)
+
+
+def test_attention_has_the_softmax_of_its_definition() -> None:
+    layer, x = attention(), torch.randn(1, 16, 3, 4)
+    q, k, v = layer.qkv(layer.norm(x)).view(3, 16, 12).transpose(1, 2)
+    cosine, sine = layer._rotations(3, 4, 16, x.device)
+    weights = (rotate(q, cosine, sine) @ rotate(k, cosine, sine).T / 4).softmax(-1)
+    expected = x + layer.out((weights @ v).T.reshape(1, 16, 3, 4))
+    torch.testing.assert_close(layer(x), expected)

@@ -405,9 +405,9 @@ def test_a_file_of_the_other_kind_is_refused(tmp_path: Path) -> None:
         "{",
         "[]",
         "{}",
-        '{"width": 8, "dilations": [1]}',
-        '{"width": 8, "dilations": [1], "attention": [], "depth": 2}',
-        '{"width": "a", "dilations": [1], "attention": []}',
+        '{"width": 8}',
+        '{"width": 8, "dilations": [1], "depth": 2}',
+        '{"width": "a", "dilations": [1]}',
     ],
 )
 def test_content_header_with_an_error(tmp_path: Path, config: str | None) -> None:
@@ -421,7 +421,7 @@ def test_content_header_with_an_error(tmp_path: Path, config: str | None) -> Non
 @pytest.mark.parametrize(("width", "dilations"), [(16, [1]), (8, [1, 1]), (8, [])])
 def test_content_weights_that_do_not_fit_their_header(tmp_path: Path, width: int, dilations: list[int]) -> None:
     path = tmp_path / "content.safetensors"
-    config = json.dumps({"width": width, "dilations": dilations, "attention": []})
+    config = json.dumps({"width": width, "dilations": dilations})
     state = dict(ContentNetwork(ContentConfig(8, (1,))).state_dict())
     save_file(state, path, {"network": "content", "config": config})
     with pytest.raises(WeightsError, match="of another network") as error:
