@@ -37,9 +37,12 @@ struct Kernels {
                       int64_t rows, const float* inverse_norm, int32_t first_index, const int32_t* chunk,
                       int64_t chunks, float* best_score, int32_t* best_index);
 
-  // The two functions below work on `count` consecutive values.
+  // The three functions below work on `count` consecutive values.
   void (*widen)(const void* source, DType dtype, int64_t count, float* result);
   double (*sum_of_squares)(const float* values, int64_t count);
+
+  // The sum of a[i] * b[i].
+  float (*dot)(const void* a, const void* b, DType dtype, int64_t count);
 
   // The functions below write `result` or `gradient` past the caches if `stream`, as outputs larger than the
   // caches should be; finish_streaming() must follow before another thread may read them.

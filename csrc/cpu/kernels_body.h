@@ -256,6 +256,38 @@ bool streamable(const T* p, int64_t channels) {
   return reinterpret_cast<uintptr_t>(p) % sizeof(Vector) == 0 && channels % Group<T>::kElements == 0;
 }
 
+// sum + the products of a group of elements of a and b, in any order.
+template <typename T>
+inline Vector add_products(const T* a, const T* b, Vector sum) {
+  Vector x[Group<T>::kVectors], y[Group<T>::kVectors];
+  Group<T>::load(a, x);
+  Group<T>::load(b, y);
+  for (int v = 0; v < Group<T>::kVectors; ++v) sum += x[v] * y[v];
+  return sum;
+}
+
+#if defined(NEURALPATCH_PAIRS)
+inline Vector add_products(const BFloat16* a, const BFloat16* b, Vector sum) {
+  return (Vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_loadu_si512(a),
+                                  (__m512bh)_mm512_loadu_si512(b));
+}
+#endif
+
+template <typename T>
+float dot_of(const T* a, const T* b, int64_t count) {
+  constexpr int kElements = Group<T>::kElements, kSums = 4;  // side by side, to hide the latency of additions
+  Vector sum[kSums] = {};
+  int64_t i = 0;
+  for (; i + kSums * kElements <= count; i += kSums * kElements) {
+    for (int s = 0; s < kSums; ++s)
+      sum[s] = add_products(a + i + s * kElements, b + i + s * kElements, sum[s]);
+  }
+  for (; i + kElements <= count; i += kElements) sum[0] = add_products(a + i, b + i, sum[0]);
+  double rest = 0;
+  for (; i < count; ++i) rest += static_cast<double>(to_float(a[i])) * to_float(b[i]);
+  return static_cast<float>(sum_lanes((sum[0] + sum[1]) + (sum[2] + sum[3])) + rest);
+}
+
 template <typename T, bool kStream>
 void weighted_sum_of(const void* const* sources, const float* weight, int64_t count, int64_t channels,
                      T* result) {
@@ -384,6 +416,13 @@ auto with_type(DType dtype, Body&& body) {
 template <typename Pointer>
 using Element = std::remove_const_t<std::remove_pointer_t<Pointer>>;
 
+float dot(const void* a, const void* b, DType dtype, int64_t count) {
+  return with_type(dtype, [&](auto type) {
+    using T = Element<decltype(type)>;
+    return dot_of(static_cast<const T*>(a), static_cast<const T*>(b), count);
+  });
+}
+
 void weighted_sum(const void* const* sources, const float* weight, int64_t count, DType dtype,
                   int64_t channels, bool stream, void* result) {
   with_type(dtype, [&](auto type) {
@@ -427,7 +466,8 @@ constexpr decltype(Kernels::multiply_pairs) kMultiplyPairs = nullptr;
 constexpr Kernels table(const char* name) {
   return {name,           kLanes,        kGroup,       multiply_rows<Floats, kGroup>,
           kMultiplyPairs, sum_diagonals, update_best,  widen,
-          sum_of_squares, weighted_sum,  texture_loss, variation_row};
+          sum_of_squares, dot,           weighted_sum, texture_loss,
+          variation_row};
 }
 
 }  // namespace

@@ -68,6 +68,23 @@ inline unsigned blocks_for(int64_t items, int64_t per_block, int64_t most) {
 
 inline cudaStream_t as_stream(void* stream) { return static_cast<cudaStream_t>(stream); }
 
+// Hands out parts of a buffer, each aligned to 256 bytes. Without a buffer, only counts.
+class Allocator {
+ public:
+  explicit Allocator(void* base) : base_(static_cast<char*>(base)) {}
+  template <typename T>
+  T* take(int64_t count) {
+    T* part = reinterpret_cast<T*>(base_ + bytes_);
+    bytes_ += (count * int64_t(sizeof(T)) + 255) / 256 * 256;
+    return part;
+  }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  char* base_;
+  int64_t bytes_ = 0;
+};
+
 // How a warp is shared out over the channels of pixel-major maps: `lanes` lanes, a power of two, take one
 // pixel.
 inline int lanes_per_pixel(int64_t packs) {

@@ -75,23 +75,6 @@ int key_lanes(int variant) {
 // The workspace
 // ----------------------------------------------------------------------------------------------------
 
-// Hands out parts of a buffer, each aligned to 256 bytes. Without a buffer, only counts.
-class Allocator {
- public:
-  explicit Allocator(void* base) : base_(static_cast<char*>(base)) {}
-  template <typename T>
-  T* take(int64_t count) {
-    T* part = reinterpret_cast<T*>(base_ + bytes_);
-    bytes_ += (count * int64_t(sizeof(T)) + 255) / 256 * 256;
-    return part;
-  }
-  int64_t bytes() const { return bytes_; }
-
- private:
-  char* base_;
-  int64_t bytes_ = 0;
-};
-
 struct Setup {
   Problem problem;
   std::vector<KeyMaps> keys;  // to be stored at problem.keys

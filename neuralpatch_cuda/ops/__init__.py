@@ -28,6 +28,7 @@ __all__ = [
     "build_info",
     "extract_patches",
     "match_patches",
+    "refine_matches",
     "texture_loss",
     "texture_loss_and_gradient",
     "total_variation",
@@ -128,6 +129,56 @@ def match_patches(
     if not torch.compiler.is_compiling() and _logger.isEnabledFor(logging.DEBUG):
         _logger.debug("match_patches runs %s", _ops.match_patches_variant.default(*arguments))
     index, score = _ops.match_patches.default(*arguments)
+    return index, score
+
+
+def refine_matches(
+    query: Tensor,
+    key: Tensor | Sequence[Tensor],
+    query_position: Tensor,
+    key_mask: Tensor | Sequence[Tensor],
+    start: Tensor,
+    size: int = 3,
+    rounds: int = 4,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Improve matches by PatchMatch: Barnes et al., "PatchMatch: A Randomized Correspondence Algorithm", 2009.
+
+    Similarity is that of `match_patches`, which looks at every pair; this looks at a few dozen candidates per
+    query and round, so that its time does not grow with the number of keys. In a round, each query compares its match
+    with those of its neighbours, moved back by their distance (8, 4, 2, 1, 8, ... positions), with one position drawn
+    from all keys, and with positions drawn around the best so far, from half the map's side down to one. All
+    queries of a round read the results of the one before, and random numbers depend on the seed, the round and the
+    position alone: the result does not depend on the number of threads.
+
+    Args:
+        query: `[C, Hq, Wq]`.
+        key: `[C, Hk, Wk]`, same dtype, or up to 64 such exemplars.
+        query_position: int64 `[Nq]`, distinct, in the grid of `query`: the patches to match.
+        key_mask: bool `[Hk - size + 1, Wk - size + 1]`, True at the positions to choose from; as many as keys.
+        start: int64 `[Nq]`, the matches to begin with, each selected by `key_mask`. With several exemplars, the
+            positions of each count on from those of the one before.
+        size: side of a patch in pixels.
+        rounds: 0 only scores the start.
+        seed: from 0 to 2^32 - 1.
+
+    Returns:
+        index: int64 `[Nq]`, as `start`. No match is worse than the one it began with.
+        score: float32 `[Nq]`, in [-1, 1] up to rounding.
+
+    Raises:
+        ValueError: also if a position is out of range or selected twice, or a start is not selected (checked on the
+            CPU only).
+    """
+    _check_tensor("query", query, _FLOATS)
+    keys, key_masks = _as_list(key), _as_list(key_mask)
+    for each in keys:
+        _check_tensor("key", each, (query.dtype,))
+    for each in key_masks:
+        _check_tensor("key_mask", each, (torch.bool,))
+    for name, each in (("query_position", query_position), ("start", start)):
+        _check_tensor(name, each, (torch.int64,))
+    index, score = _ops.refine_matches.default(query, keys, query_position, key_masks, start, size, rounds, seed)
     return index, score
 
 

@@ -41,6 +41,19 @@ def _match_patches_fake(
     return torch.empty_like(query_position), query.new_empty(query_position.shape, dtype=torch.float32)
 
 
+def _refine_matches_fake(
+    query: Tensor,
+    keys: list[Tensor],
+    query_position: Tensor,
+    key_masks: list[Tensor],
+    start: Tensor,
+    size: int,
+    rounds: int,
+    seed: int,
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(query_position), query.new_empty(query_position.shape, dtype=torch.float32)
+
+
 def _vote_patches_fake(
     keys: list[Tensor], position: Tensor, index: Tensor, size: int, target: Tensor, count: Tensor
 ) -> None:
@@ -66,6 +79,7 @@ def _total_variation_and_gradient_fake(x: Tensor, mask: Tensor, gradient: Tensor
 torch.library.register_fake("neuralpatch::extract_patches", _extract_patches_fake)
 torch.library.register_fake("neuralpatch::extract_patches_backward", _extract_patches_backward_fake)
 torch.library.register_fake("neuralpatch::match_patches", _match_patches_fake)
+torch.library.register_fake("neuralpatch::refine_matches", _refine_matches_fake)
 torch.library.register_fake("neuralpatch::vote_patches", _vote_patches_fake)
 torch.library.register_fake("neuralpatch::texture_loss", _texture_loss_fake)
 torch.library.register_fake("neuralpatch::texture_loss_and_gradient", _texture_loss_and_gradient_fake)

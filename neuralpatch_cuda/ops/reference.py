@@ -76,6 +76,108 @@ def _inverse_norm(patches: Tensor) -> Tensor:
     return torch.where(norm == 0, 0, 1 / norm)
 
 
+def refine_matches(
+    query: Tensor,
+    key: Tensor | Sequence[Tensor],
+    query_position: Tensor,
+    key_mask: Tensor | Sequence[Tensor],
+    start: Tensor,
+    size: int = 3,
+    rounds: int = 4,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """All queries look at their first candidate, then at their second, and so on."""
+    search = _PatchMatch(query, key, query_position, key_mask, size, seed)
+    index, score = start, search.correlate(start)
+    for number in range(rounds):
+        index, score = search.round(index, score, number)
+    return index, score * _inverse_norm(search.queries)
+
+
+class _PatchMatch:
+    """The candidates of csrc/core/patchmatch.h."""
+
+    def __init__(
+        self,
+        query: Tensor,
+        key: Tensor | Sequence[Tensor],
+        position: Tensor,
+        key_mask: Tensor | Sequence[Tensor],
+        size: int,
+        seed: int,
+    ) -> None:
+        keys = [key] if isinstance(key, Tensor) else list(key)
+        masks = [key_mask] if isinstance(key_mask, Tensor) else list(key_mask)
+        self.position, self.seed = position, seed
+        self.queries = extract_patches(_wide(query)[None], size)[0][position]
+        self.keys = torch.cat([extract_patches(_wide(each)[None], size)[0] for each in keys])
+        self.inverse_norm = _inverse_norm(self.keys)
+        self.selected = torch.cat([mask.flatten() for mask in masks])
+        self.shapes = position.new_tensor([mask.shape for mask in masks])
+        self.first = F.pad(self.shapes.prod(1).cumsum(0), (1, 0))
+        self.grid = query.shape[1] - size + 1, query.shape[2] - size + 1
+        self.slot = position.new_full((self.grid[0] * self.grid[1],), -1)
+        self.slot[position] = torch.arange(len(position), device=position.device)
+
+    def correlate(self, index: Tensor) -> Tensor:
+        """<q, k> / |k| of each query and a key."""
+        return (self.queries * self.keys[index]).sum(1) * self.inverse_norm[index]
+
+    def round(self, index: Tensor, score: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        before = index
+        row, column = self.position // self.grid[1], self.position % self.grid[1]
+        step = 8 >> number % 4
+        for dy, dx in ((step, 0), (-step, 0), (0, step), (0, -step)):
+            y, x = row + dy, column + dx
+            inside = (y >= 0) & (y < self.grid[0]) & (x >= 0) & (x < self.grid[1])
+            neighbour = torch.where(inside, self.slot[torch.where(inside, y * self.grid[1] + x, 0)], -1)
+            index, score = self.offer(index, score, before[neighbour], -dy, -dx, neighbour >= 0)
+        anywhere = self.bits(number, 0) * self.first[-1] >> 32
+        index, score = self.offer(index, score, anywhere, 0, 0)
+        home = torch.searchsorted(self.first, index, right=True) - 1
+        radius, draw = self.shapes[home].amax(1) // 2, 1
+        while (radius > 0).any():
+            bits = self.bits(number, draw)
+            down, right = (((half & 0xFFFF) * (2 * radius + 1) >> 16) - radius for half in (bits, bits >> 16))
+            index, score = self.offer(index, score, index, down, right, radius > 0)
+            radius, draw = radius // 2, draw + 1
+        return index, score
+
+    def offer(
+        self,
+        index: Tensor,
+        score: Tensor,
+        near: Tensor,
+        dy: Tensor | int,
+        dx: Tensor | int,
+        valid: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Take the key patch that lies `(dy, dx)` beside `near`, where there is one and it is better."""
+        home = torch.searchsorted(self.first, near, right=True) - 1
+        rows, columns = self.shapes[home].unbind(1)
+        offset = near - self.first[home]
+        y, x = offset // columns + dy, offset % columns + dx
+        inside = (y >= 0) & (y < rows) & (x >= 0) & (x < columns)
+        candidate = torch.where(inside, self.first[home] + y * columns + x, 0)
+        found = self.correlate(candidate)
+        better = inside & self.selected[candidate] & (found > score)
+        if valid is not None:
+            better &= valid
+        return torch.where(better, candidate, index), torch.where(better, found, score)
+
+    def bits(self, number: int, draw: int) -> Tensor:
+        """32 random bits for each query."""
+        mixed = _mix(_mix(torch.tensor(self.seed, device=self.position.device)) ^ number)
+        return _mix(_mix(mixed ^ self.position) ^ draw)
+
+
+def _mix(x: Tensor) -> Tensor:
+    """The finaliser of MurmurHash3, of whole numbers below 2^32."""
+    x = (x ^ x >> 16) * 0x85EBCA6B & 0xFFFFFFFF
+    x = (x ^ x >> 13) * 0xC2B2AE35 & 0xFFFFFFFF
+    return x ^ x >> 16
+
+
 def vote_patches(
     key: Tensor | Sequence[Tensor],
     position: Tensor,

@@ -166,6 +166,40 @@ py::tuple match_patches(const py::array& query, const std::vector<py::array>& ke
   return py::make_tuple(index, score, choice.reason);
 }
 
+// Maps are [height, width, channels], masks [positions].
+py::tuple refine_matches(const py::array& query, const std::vector<py::array>& keys,
+                         const Integers& query_position, const std::vector<Flags>& key_masks,
+                         const Integers& start, int size, int rounds, uint32_t seed, int offset) {
+  const OnDevice query_copy(query, offset);
+  std::vector<OnDevice> copies;
+  np::RefineMatchesArgs args{};
+  int64_t first = 0;
+  for (size_t m = 0; m < keys.size(); ++m) {
+    copies.emplace_back(keys[m], offset);
+    args.map[args.maps++] = {copies.back().data(), key_masks[m].data(), keys[m].shape(0), keys[m].shape(1),
+                             first};
+    first += key_masks[m].size();
+  }
+  args.query = query_copy.data();
+  args.dtype = element_type(query);
+  args.query_height = query.shape(0);
+  args.query_width = query.shape(1);
+  args.channels = query.shape(2);
+  args.size = size;
+  args.query_position = query_position.data();
+  args.queries = query_position.size();
+  args.start = start.data();
+  args.rounds = rounds;
+  args.seed = seed;
+  py::array index = unwritten<int64_t>({args.queries}), score = unwritten<float>({args.queries});
+  args.index = static_cast<int64_t*>(index.mutable_data());
+  args.score = static_cast<float*>(score.mutable_data());
+  const auto workspace = device_memory<char>(np::cuda::refine_matches_workspace(args));
+  args.workspace = workspace.get();
+  check(np::cuda::refine_matches(args, nullptr));
+  return py::make_tuple(index, score);
+}
+
 py::tuple vote_patches(const std::vector<py::array>& keys, const Integers& position, const Integers& index,
                        int size, int64_t height, int64_t width, int offset) {
   std::vector<OnDevice> copies;
@@ -357,6 +391,9 @@ PYBIND11_MODULE(neuralpatch_emulation, m) {
   m.def("match_patches", &match_patches, py::arg("query"), py::arg("keys"), py::arg("query_position"),
         py::arg("key_masks"), py::arg("size"), py::arg("variant") = "auto", py::arg("offset") = 0,
         "index, score, and which variant ran and why");
+  m.def("refine_matches", &refine_matches, py::arg("query"), py::arg("keys"), py::arg("query_position"),
+        py::arg("key_masks"), py::arg("start"), py::arg("size"), py::arg("rounds"), py::arg("seed") = 0,
+        py::arg("offset") = 0);
   m.def("vote_patches", &vote_patches, py::arg("keys"), py::arg("position"), py::arg("index"),
         py::arg("size"), py::arg("height"), py::arg("width"), py::arg("offset") = 0);
   m.def("texture_loss", &texture_loss, py::arg("features"), py::arg("target"), py::arg("weight"),

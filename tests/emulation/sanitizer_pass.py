@@ -30,6 +30,8 @@ def run_all() -> None:
             for channels in (5, 16):
                 key = features(6, 7, channels, dtype=dtype)
                 emulation.vote_patches([key, key[1:]], np.arange(8)[::-1].copy(), np.arange(18, 26), 3, 5, 9)
+                masks, position = [np.arange(20) % 3 > 0, np.ones(15, bool)], np.array([8, 0, 19])
+                emulation.refine_matches(key, [key, key[1:]], position, masks, np.array([1, 34, 20]), 3, 5)
                 pixels = key.reshape(-1, channels)
                 emulation.texture_loss(pixels, pixels, generator.integers(0, 3, 42).astype(np.float32))
             for width in (11, 16):

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+
+from neuralpatch_cuda.ops import reference
 
 from . import reference as ref
 
@@ -407,6 +410,50 @@ def test_match_patches_rejects_a_variant(
     query = np.zeros((9, 9, 16), dtype)
     with pytest.raises(ValueError, match=message):
         match(emulation, query, query, np.arange(4), np.ones(4, bool), size, variant)
+
+
+# -- refine_matches ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ref.DTYPES)
+@pytest.mark.parametrize(("channels", "size", "offset"), [(1, 1, 0), (5, 3, 0), (16, 3, 0), (16, 3, 1), (40, 2, 0)])
+def test_refine_matches(emulation: ModuleType, channels: int, size: int, offset: int, dtype: str) -> None:
+    """Takes the path of the reference, on whole numbers, whose sums of products are exact in any order."""
+    generator = np.random.default_rng(50)
+    extents = [(9, 14), (6, 5), (20, 7)]
+    query, *keys = (ref.encode(generator.integers(-2, 3, (*e, channels)), dtype) for e in ((8, 10), *extents))
+    masks = [generator.random((h - size + 1) * (w - size + 1)) < 0.7 for h, w in extents]
+    selected = np.flatnonzero(np.concatenate(masks))
+    position = generator.permutation((9 - size) * (11 - size))[:37]
+    start = generator.choice(selected, len(position))
+    arguments = position, masks, start, size
+    index, score = in_all_orders(
+        emulation, lambda: emulation.refine_matches(query, keys, *arguments, rounds=5, seed=3, offset=offset)
+    )
+    maps = [torch.from_numpy(ref.decode(x)).float().permute(2, 0, 1) for x in (query, *keys)]
+    grids = [m.reshape(h - size + 1, w - size + 1) for m, (h, w) in zip(masks, extents, strict=True)]
+    expected, expected_score = reference.refine_matches(
+        maps[0],
+        maps[1:],
+        torch.from_numpy(position),
+        [torch.from_numpy(grid) for grid in grids],
+        torch.from_numpy(start),
+        size,
+        rounds=5,
+        seed=3,
+    )
+    np.testing.assert_array_equal(index, expected.numpy())
+    np.testing.assert_allclose(score, expected_score.numpy(), rtol=1e-6, atol=1e-6)
+
+
+def test_refine_matches_without_rounds_or_queries(emulation: ModuleType) -> None:
+    key = random(51, 6, 7, 8).astype(np.float32)
+    everywhere, mask = np.arange(20), [np.ones(20, bool)]
+    index, score = emulation.refine_matches(key, [key], everywhere, mask, everywhere, 3, 0)
+    np.testing.assert_array_equal(index, everywhere)
+    np.testing.assert_allclose(score, 1, rtol=1e-6)
+    index, _ = emulation.refine_matches(key, [key], everywhere[:0], mask, everywhere[:0], 3, 2)
+    assert len(index) == 0
 
 
 # -- vote_patches ------------------------------------------------------------------------------------------

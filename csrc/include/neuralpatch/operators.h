@@ -74,6 +74,35 @@ struct VariantChoice {
   std::string reason;
 };
 
+// A map to take matches from; its positions are numbered from `first` on, after those of the maps before it.
+struct SearchMap {
+  const void* key;   // pixel-major [height, width, channels]
+  const bool* mask;  // [positions], true where selected
+  int64_t height, width;
+  int64_t first;
+};
+
+// PatchMatch (Barnes et al., 2009): improves matches by those of neighbouring queries, and by random ones
+// nearer and nearer to the best so far. core/patchmatch.h says which candidates are looked at. A match is
+// replaced only by one with a higher <q, k> / (|q| |k|).
+struct RefineMatchesArgs {
+  static constexpr int kMaxMaps = 64;  // by value in the parameters of a CUDA kernel
+  const void* query;                   // pixel-major [query_height, query_width, channels]
+  DType dtype;                         // of query and keys
+  int64_t channels, query_height, query_width;
+  SearchMap map[kMaxMaps];
+  int maps;
+  int size;
+  const int64_t* query_position;  // [queries], distinct positions
+  int64_t queries;
+  const int64_t* start;  // [queries], selected positions of the maps: the matches to begin with
+  int rounds;
+  uint32_t seed;
+  int64_t* index;   // [queries]
+  float* score;     // [queries]
+  void* workspace;  // refine_matches_workspace(args) bytes, 256-byte aligned
+};
+
 // One of the maps that patches are taken from. Its positions are numbered from `first` on, after those of the
 // maps before it.
 struct KeyMap {
@@ -132,6 +161,8 @@ void extract_patches_backward(const ExtractPatchesBackwardArgs& args, const Para
 VariantChoice choose_match_variant(const MatchPatchesArgs& args, const std::string& wanted);
 // Every image with queries must have a selected key.
 void match_patches(const MatchPatchesArgs& args, const ParallelFor& parallel_for);
+int64_t refine_matches_workspace(const RefineMatchesArgs& args);
+void refine_matches(const RefineMatchesArgs& args, const ParallelFor& parallel_for);
 void vote_patches(const VotePatchesArgs& args, const ParallelFor& parallel_for);
 int64_t texture_loss_workspace(const TextureLossArgs& args);
 void texture_loss(const TextureLossArgs& args, const ParallelFor& parallel_for);
@@ -148,6 +179,8 @@ VariantChoice choose_match_variant(const MatchPatchesArgs& args, const std::stri
 // The queries of an image without a selected key get index 0 and score NaN.
 int64_t match_patches_workspace(const MatchPatchesArgs& args);
 const char* match_patches(const MatchPatchesArgs& args, void* stream);
+int64_t refine_matches_workspace(const RefineMatchesArgs& args);
+const char* refine_matches(const RefineMatchesArgs& args, void* stream);
 const char* vote_patches(const VotePatchesArgs& args, void* stream);
 int64_t texture_loss_workspace(const TextureLossArgs& args);
 const char* texture_loss(const TextureLossArgs& args, void* stream);
