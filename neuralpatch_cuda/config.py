@@ -110,6 +110,12 @@ class InpaintConfig(Options):
     rematch_every: int = option(
         10, COUNT, "Iterations between two matchings; fewer is sharper and slower. 0 matches once per scale.", ge=0
     )
+    search: Literal["auto", "exact", "patchmatch"] = option(
+        "auto",
+        "auto, exact or patchmatch",
+        "How a patch finds its match. exact: compared with every known patch. patchmatch: with a few dozen of them, "
+        "in time that grows with the hole alone. auto: exact where that takes little time.",
+    )
     tolerance: float = option(
         0.0,
         NUMBER,

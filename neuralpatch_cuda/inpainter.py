@@ -26,6 +26,7 @@ from neuralpatch_cuda.stages import stage
 from neuralpatch_cuda.synthesis.content import resolve_content_network
 from neuralpatch_cuda.synthesis.pyramid import resize, scale_sizes, shrink
 from neuralpatch_cuda.synthesis.scale import ScaleResult, ScaleSettings, synthesise
+from neuralpatch_cuda.synthesis.search import Searches
 from neuralpatch_cuda.synthesis.windows import find_windows
 
 T = TypeVar("T")
@@ -228,6 +229,7 @@ class Inpainter:
         height, width = mask.shape
         sizes = scale_sizes(height, width, config.scales)
         record.scales = len(sizes)
+        matches: dict[str, Tensor] = {}
         for record.scale, size in enumerate(sizes):
             with stage("resize"):
                 known, hole = shrink(image, mask, size)
@@ -244,13 +246,14 @@ class Inpainter:
                 tolerance=config.tolerance,
                 patch_size=config.patch_size,
                 optimizer=config.optimizer,
+                searches=Searches(config.search, matches, config.seed),
             )
             result = synthesise(self._texture, x, hole, settings, record.iteration)
             if size == sizes[-1] and not result.layers:
                 raise MaskError(
                     "No patch of known pixels is left near the hole to copy from; use a smaller mask or more context."
                 )
-            x = result.image
+            x, matches = result.image, result.matches or matches
             record.finish_scale(result)
         return x
 

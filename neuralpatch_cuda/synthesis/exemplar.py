@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from neuralpatch_cuda import ops
 from neuralpatch_cuda.networks.content import CONTENT_SIDE
+from neuralpatch_cuda.synthesis.layout import dilate_cells
 from neuralpatch_cuda.synthesis.pyramid import resize, scale_sizes, shrink
-from neuralpatch_cuda.synthesis.texture import dilate_cells
 
 COARSEST = 32
 """Short side in pixels of the coarsest scale."""

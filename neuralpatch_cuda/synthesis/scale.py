@@ -19,6 +19,7 @@ from neuralpatch_cuda.stages import stage
 from neuralpatch_cuda.synthesis.boxes import bounding_box
 from neuralpatch_cuda.synthesis.optimiser import LBFGS, Adam, Minimiser
 from neuralpatch_cuda.synthesis.replay import replayed
+from neuralpatch_cuda.synthesis.search import Searches
 from neuralpatch_cuda.synthesis.texture import TextureTerm
 
 
@@ -34,6 +35,7 @@ class ScaleSettings:
     tolerance: float
     patch_size: int
     optimizer: str
+    searches: Searches = field(default_factory=Searches)
 
 
 @dataclass
@@ -47,6 +49,8 @@ class ScaleResult:
     """Mean normalised cross-correlation of each matching."""
     layers: tuple[str, ...] = ()
     """The layers that had patches free of the hole."""
+    matches: dict[str, Tensor] = field(default_factory=dict)
+    """Of each layer, the last ones, as `Layout.spread` gives them: what the scale above may begin with."""
     seconds: float = 0.0
 
 
@@ -92,7 +96,9 @@ class Objective:
         self._hold = torch.where(self._hole[free], 1.0, RIM_WEIGHT).repeat(3)
         self._hold *= settings.content_weight / len(self._reference)
         self._beta = settings.beta / len(self._reference)
-        self.texture = TextureTerm(network, image, mask, self.box, settings.patch_size, settings.alpha)
+        self.texture = TextureTerm(
+            network, image, mask, self.box, settings.patch_size, settings.alpha, settings.searches
+        )
 
     @property
     def values(self) -> Tensor:
@@ -179,6 +185,7 @@ def synthesise(
 
     result.losses = losses[: iteration + 1].tolist()
     result.scores = torch.stack(scores).tolist()
+    result.matches = {layer.name: layer.matches for layer in texture.layers}
     objective.put(x)
     rows, columns = objective.box.slices
     hole = mask[rows, columns]

@@ -8,7 +8,9 @@ from torch import Tensor
 from neuralpatch_cuda.networks.texture import TextureNetwork
 from neuralpatch_cuda.networks.weights import load_texture_network
 from neuralpatch_cuda.synthesis.boxes import bounding_box
-from neuralpatch_cuda.synthesis.texture import TextureTerm, dilate_cells, lay_out
+from neuralpatch_cuda.synthesis.layout import dilate_cells, lay_out
+from neuralpatch_cuda.synthesis.search import Searches
+from neuralpatch_cuda.synthesis.texture import TextureTerm
 
 SIZE = 3
 
@@ -63,7 +65,7 @@ def test_the_voted_loss_has_the_gradient_of_the_papers_sum_over_patches(
 ) -> None:
     box = bounding_box(mask)
     rows, columns = box.slices
-    term = TextureTerm(network, image, mask, box, SIZE, alpha=1)
+    term = TextureTerm(network, image, mask, box, SIZE, 1, Searches())
     changed = image.clone()
     changed[:, rows, columns] = torch.rand(3, box.height, box.width, generator=torch.Generator().manual_seed(1))
     term.set_pixels(changed[:, rows, columns])
@@ -75,7 +77,7 @@ def test_the_voted_loss_has_the_gradient_of_the_papers_sum_over_patches(
     total = torch.zeros(())
     for (name, features), layer in zip(network(changed).items(), term.layers, strict=True):
         patches, whole = (F.unfold(x[None], SIZE)[0] for x in (features, known_features[name]))  # [9C, N]
-        free = layer.key_mask.flatten()
+        free = layer.layout.key_mask.flatten()
         mine, known = patches[:, ~free], whole[:, free]
         matched = known[:, (F.normalize(mine, dim=0).T @ F.normalize(known, dim=0)).argmax(1)]
         placed = torch.zeros_like(whole).masked_scatter(~free, matched)
@@ -91,5 +93,5 @@ def test_the_voted_loss_has_the_gradient_of_the_papers_sum_over_patches(
 def test_a_layer_without_a_free_patch_is_left_out(network: TextureNetwork, image: Tensor) -> None:
     mask = torch.zeros(24, 24, dtype=torch.bool)
     mask[8:16, 8:16] = True  # of the 6 x 6 cells of relu3_1, a patch of 3 x 3 always touches the middle
-    term = TextureTerm(network, image[:, :24, :24], mask, bounding_box(mask), SIZE, alpha=1)
+    term = TextureTerm(network, image[:, :24, :24], mask, bounding_box(mask), SIZE, 1, Searches())
     assert [layer.name for layer in term.layers] == ["relu2_1"]

@@ -1,0 +1,83 @@
+"""How the patches of a hole find theirs: each compared with all known patches, or by PatchMatch.
+
+The exact search takes time with the product of the two numbers, PatchMatch with that of the hole's alone. It needs
+matches to begin with: those of the scale below, or random ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from neuralpatch_cuda import ops
+from neuralpatch_cuda.synthesis.layout import Layout
+
+Search = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From the features of hole and window, `[C, h, w]` and `[C, Hk, Wk]`, to index and score as `ops.match_patches`."""
+
+FIRST_ROUNDS = 8
+"""Rounds of PatchMatch from the matches of another scale, or from random ones."""
+
+ROUNDS = 2
+"""Rounds from the matches of a few iterations ago."""
+
+MANY_PRODUCTS = 2e9
+"""Pairs of hole and known patches, times channels, beyond which `auto` leaves the exact search."""
+
+
+@dataclass(frozen=True)
+class Searches:
+    """Chooses each layer's search."""
+
+    name: str = "exact"
+    """exact; patchmatch; or auto, the exact one where it takes little time."""
+    coarser: Mapping[str, Tensor] = field(default_factory=dict)
+    """Matches of the scale below, layer by layer, as `Layout.spread` gives them."""
+    seed: int = 0
+    """Of random matches."""
+
+    def __call__(self, layer: str, layout: Layout, key: Tensor) -> Search:
+        """The search of a layer, in the features `key` of its window."""
+        products = float(len(layout.query_position)) * layout.key_mask.numel() * len(key)
+        if self.name == "exact" or (self.name == "auto" and products <= MANY_PRODUCTS):
+            return partial(match_exactly, layout)
+        return PatchMatch(layout, self.coarser.get(layer), self.seed)
+
+
+def match_exactly(layout: Layout, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+    """Compare all pairs."""
+    return ops.match_patches(query, key, layout.query_position, layout.key_mask, layout.size)
+
+
+class PatchMatch:
+    """Improves the matches of the last call; at first, those of the scale below."""
+
+    def __init__(self, layout: Layout, coarser: Tensor | None, seed: int) -> None:
+        self._layout, self._calls = layout, 0
+        generator = torch.Generator().manual_seed(seed)
+        selected = layout.key_mask.flatten().nonzero()[:, 0]
+        drawn = torch.randint(len(selected), layout.query_position.shape, generator=generator)
+        self._seed = int(torch.randint(2**32, (), generator=generator))
+        self._index = selected[drawn.to(selected.device)]
+        if coarser is not None:
+            index, found = layout.gather(coarser)
+            self._index = torch.where(found, index, self._index)
+
+    def __call__(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        layout = self._layout
+        self._index, score = ops.refine_matches(
+            query,
+            key,
+            layout.query_position,
+            layout.key_mask,
+            self._index,
+            layout.size,
+            rounds=ROUNDS if self._calls else FIRST_ROUNDS,
+            seed=(self._seed + self._calls) % 2**32,
+        )
+        self._calls += 1
+        return self._index, score
