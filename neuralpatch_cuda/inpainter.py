@@ -211,12 +211,15 @@ class Inpainter:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         generator = torch.Generator().manual_seed(self.config.seed)
-        filled = image.clone()
+        filled, unknown = image.clone(), mask.clone()
         windows = find_windows(mask, self.config.context)
         record = Recorder(callback, len(windows))
         for record.window, window in enumerate(windows):
-            rows, columns = window.slices
-            filled[:, rows, columns] = self.fill_window(image[:, rows, columns], mask[rows, columns], generator, record)
+            rows, columns = window.box.slices
+            # Parts of later windows' holes are filled along, for what is around them, and given up again.
+            result = self.fill_window(filled[:, rows, columns], unknown[rows, columns], generator, record)
+            filled[:, rows, columns] = torch.where(window.own, result, filled[:, rows, columns])
+            unknown[rows, columns] &= ~window.own
         record.info.seconds = time.perf_counter() - started
         if self.device.type == "cuda":
             record.info.peak_memory = torch.cuda.max_memory_allocated(self.device)

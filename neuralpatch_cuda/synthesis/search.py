@@ -25,7 +25,7 @@ FIRST_ROUNDS = 8
 ROUNDS = 2
 """Rounds from the matches of a few iterations ago."""
 
-MANY_PRODUCTS = 2e9
+MANY_PRODUCTS = 2e11
 """Pairs of hole and known patches, times channels, beyond which `auto` leaves the exact search."""
 
 

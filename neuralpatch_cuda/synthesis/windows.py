@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+
 import numpy as np
+import torch
 from scipy import ndimage
 from torch import Tensor
 
@@ -29,24 +34,68 @@ def grow(box: Box, context: float, height: int, width: int) -> Box:
     return Box(top, left, bottom, right)
 
 
-def find_windows(mask: Tensor, context: float) -> list[Box]:
-    """Cover all holes of a bool mask `[H, W]` with windows, each holding its holes whole and no part of another's.
+@dataclass(frozen=True)
+class Window:
+    """A part of a photograph, and the holes that are filled in it."""
 
-    Connected holes get a window each; those that reach into one another's window share one.
+    box: Box
+    own: Tensor
+    """The holes' pixels, bool in the shape of the box; each hole is whole. Others may reach into the window."""
+
+
+def find_windows(mask: Tensor, context: float) -> list[Window]:
+    """Give every connected hole of a bool mask `[H, W]` to one window, so that little of the photograph is computed.
+
+    Neighbours share a window where that is no larger than theirs together. So thousands of scratches all over a
+    scan are filled at once, and two specks in its corners each on their own.
+
+    Returns:
+        The windows from top to bottom and from left to right.
     """
     height, width = mask.shape
-    labels, _ = ndimage.label(mask.cpu().numpy(), np.ones((3, 3)))
-    holes = [Box(r.start, c.start, r.stop, c.stop) for r, c in ndimage.find_objects(labels)]
-    done: list[tuple[Box, Box]] = []  # holes' box, window
-    while holes:
-        hole = holes.pop()
-        window = grow(hole, context, height, width)
-        touching = [d for d in done if d[1].intersects(hole) or window.intersects(d[0])]
-        if touching:
-            done = [d for d in done if d not in touching]
-            for other, _ in touching:
-                hole = hole.union(other)
-            holes.append(hole)  # a larger hole has a larger window: look again
+    labels, count = ndimage.label(mask.cpu().numpy(), np.ones((3, 3)))
+    boxes = [Box(r.start, c.start, r.stop, c.stop) for r, c in ndimage.find_objects(labels)]
+    groups = [(group, grow(group.box, context, height, width)) for group in share_out(boxes, context, height, width)]
+    windows = []
+    for group, window in sorted(groups, key=lambda pair: (pair[1].top, pair[1].left)):
+        chosen = np.zeros(count + 1, np.bool_)
+        chosen[[1 + number for number in group.holes]] = True
+        windows.append(Window(window, torch.from_numpy(chosen[labels[window.slices]]).to(mask.device)))
+    return windows
+
+
+@dataclass(frozen=True)
+class Group:
+    """Holes that share a window, by their numbers, and the box around them."""
+
+    holes: list[int]
+    box: Box
+
+
+def share_out(boxes: Sequence[Box], context: float, height: int, width: int) -> list[Group]:
+    """Divide holes into groups whose windows have the least area, by halving them again and again.
+
+    Holes are split between those whose centres lie left and right, or above and below, of the median; a split that
+    saves nothing is undone.
+    """
+
+    def area(box: Box) -> int:
+        window = grow(box, context, height, width)
+        return window.height * window.width
+
+    def divide(holes: list[int]) -> tuple[list[Group], int]:
+        box = reduce(Box.union, (boxes[hole] for hole in holes))
+        together = area(box)
+        if len(holes) == 1:
+            return [Group(holes, box)], together
+        if box.height > box.width:
+            holes = sorted(holes, key=lambda hole: (boxes[hole].top + boxes[hole].bottom, hole))
         else:
-            done.append((hole, window))
-    return sorted((window for _, window in done), key=lambda w: (w.top, w.left))
+            holes = sorted(holes, key=lambda hole: (boxes[hole].left + boxes[hole].right, hole))
+        middle = len(holes) // 2
+        (first, first_area), (second, second_area) = divide(holes[:middle]), divide(holes[middle:])
+        if together <= first_area + second_area:
+            return [Group(holes, box)], together
+        return first + second, first_area + second_area
+
+    return divide(list(range(len(boxes))))[0] if boxes else []

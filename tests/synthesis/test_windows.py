@@ -32,14 +32,16 @@ def test_a_window_is_never_larger_than_the_photograph() -> None:
 
 
 def test_distant_holes_have_windows_of_their_own() -> None:
-    windows = find_windows(mask_of(1000, 1000, Box(10, 10, 60, 60), Box(900, 900, 950, 950)), 0.5)
-    assert len(windows) == 2
+    first, second = Box(10, 10, 60, 60), Box(900, 900, 950, 950)
+    windows = find_windows(mask_of(1000, 1000, first, second), 0.5)
+    assert [window.box for window in windows] == [grow(box, 0.5, 1000, 1000) for box in (first, second)]
 
 
 def test_near_holes_share_a_window() -> None:
     first, second = Box(300, 300, 350, 350), Box(300, 380, 350, 430)
     (window,) = find_windows(mask_of(1000, 1000, first, second), 0.5)
-    assert window == grow(first.union(second), 0.5, 1000, 1000)
+    assert window.box == grow(first.union(second), 0.5, 1000, 1000)
+    assert int(window.own.sum()) == 2 * 50 * 50
 
 
 def test_diagonal_neighbours_are_one_hole() -> None:
@@ -48,18 +50,41 @@ def test_diagonal_neighbours_are_one_hole() -> None:
     assert len(find_windows(mask, 0.5)) == 1
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_every_window_holds_its_holes_whole_and_no_part_of_anothers(seed: int) -> None:
+def test_a_mask_without_holes_has_no_window() -> None:
+    assert find_windows(torch.zeros(50, 60, dtype=torch.bool), 0.5) == []
+
+
+def random_specks(count: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    mask = torch.zeros(700, 900, dtype=torch.bool)
-    for _ in range(6):
-        top, left = (int(torch.randint(0, n, (), generator=generator)) for n in (650, 850))
-        mask[top : top + 30, left : left + 40] = True
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    for _ in range(count):
+        top, left = (int(torch.randint(0, n - 40, (), generator=generator)) for n in (height, width))
+        mask[top : top + 3, left : left + 40] = True
+    return mask
+
+
+@pytest.mark.parametrize("count", [1, 6, 60])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_hole_is_whole_in_one_window(seed: int, count: int) -> None:
+    mask = random_specks(count, 700, 900, seed)
     owners = torch.zeros(mask.shape, dtype=torch.int)
     for window in find_windows(mask, 0.5):
-        owners[window.slices] += 1
-        inner = mask[window.slices]
-        on_rim = inner[0].any() or inner[-1].any() or inner[:, 0].any() or inner[:, -1].any()
-        at_edge = window.top == 0 or window.left == 0 or window.bottom == 700 or window.right == 900
-        assert at_edge or not on_rim
-    assert (owners[mask] == 1).all()
+        owners[window.box.slices] += window.own
+        box, own = window.box, window.own
+        assert (own & ~mask[box.slices]).sum() == 0
+        rim = [own[0].any() and box.top, own[-1].any() and box.bottom < 700]
+        rim += [own[:, 0].any() and box.left, own[:, -1].any() and box.right < 900]
+        assert not any(rim)  # a hole at the edge of a window only where the photograph ends
+    assert torch.equal(owners.bool(), mask) and owners.max() == 1
+
+
+def test_scratches_all_over_a_scan_are_filled_at_once() -> None:
+    (window,) = find_windows(random_specks(3000, 2000, 3000), 0.5)
+    assert window.box == Box(0, 0, 2000, 3000)
+
+
+def test_scattered_specks_cost_no_more_than_one_window_each() -> None:
+    mask = random_specks(12, 4000, 5000)
+    windows = find_windows(mask, 0.5)
+    assert len(windows) > 5
+    assert sum(window.own.numel() for window in windows) < 12 * 169 * 131
