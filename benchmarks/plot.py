@@ -25,6 +25,7 @@ from matplotlib.ticker import NullFormatter
 HERE = Path(__file__).resolve().parent
 SIZES = {
     "match": "query patches x key patches, C = 256",
+    "refine": "query patches, C = 256",
     "vote": "pixels of the target, C = 256",
     "texture": "pixels of the feature map, C = 256",
     "variation": "pixels of the image",
