@@ -63,6 +63,10 @@ class Box:
         """The cells of `factor` x `factor` that it touches."""
         return Box(self.top // factor, self.left // factor, -(-self.bottom // factor), -(-self.right // factor))
 
+    def shrunk(self, factor: int) -> Box:
+        """The cells of `factor` x `factor` that lie inside whole; its top left corner must be one of theirs."""
+        return Box(self.top // factor, self.left // factor, self.bottom // factor, self.right // factor)
+
     def finer(self, factor: int) -> Box:
         """Its cells, each split into `factor` x `factor`."""
         return Box(self.top * factor, self.left * factor, self.bottom * factor, self.right * factor)

@@ -6,6 +6,7 @@ import torch
 from neuralpatch_cuda.networks.texture import STRIDE, TORCHVISION_NORMALISATION, TextureNetwork
 from neuralpatch_cuda.synthesis.boxes import Box
 from neuralpatch_cuda.synthesis.features import LocalFeatures, reach
+from neuralpatch_cuda.synthesis.tiles import TiledFeatures
 
 CASES = {
     "inside": (("relu3_1", "relu4_1"), (150, 171), Box(60, 90, 95, 123), 2),
@@ -17,8 +18,9 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("tile", [None, 56, 1000])
 @pytest.mark.parametrize("case", CASES)
-def test_features_and_gradient_equal_the_whole_networks(case: str) -> None:
+def test_features_and_gradient_equal_the_whole_networks(case: str, tile: int | None) -> None:
     layers, (height, width), box, margin = CASES[case]
     torch.manual_seed(0)
     network = TextureNetwork("vgg16", layers, TORCHVISION_NORMALISATION).double()
@@ -27,7 +29,8 @@ def test_features_and_gradient_equal_the_whole_networks(case: str) -> None:
         layer: box.coarser(s).grown(margin).intersection(Box(0, 0, height // s, width // s))
         for layer, s in ((layer, STRIDE[layer]) for layer in layers)
     }
-    local = LocalFeatures(network, image, box, supports)
+    arguments = network, image, box, supports
+    local = LocalFeatures(*arguments) if tile is None else TiledFeatures(*arguments, tile)
     for layer, features in network(image).items():
         torch.testing.assert_close(local.known[layer], features)
 
