@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, ByteSize
 from pydantic.fields import FieldInfo
 from typer.exceptions import TyperException
 from typing_extensions import Self
@@ -72,6 +72,8 @@ def _metavar(field: FieldInfo) -> str:
     members = get_args(field.annotation)
     if get_origin(field.annotation) is Literal:
         return "|".join(members)
+    if ByteSize in members:
+        return "BYTES"
     word = {int: "INTEGER", float: "NUMBER", str: "NAME", tuple: "NAME"}.get(type(field.default), "INTEGER")
     several = isinstance(field.default, tuple) or any(get_origin(member) is Annotated for member in members)
     return f"{word}[,{word}...]" if several else word

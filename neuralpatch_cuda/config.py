@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BaseModel,
     BeforeValidator,
+    ByteSize,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
@@ -115,6 +116,13 @@ class InpaintConfig(Options):
         "auto, exact or patchmatch",
         "How a patch finds its match. exact: compared with every known patch. patchmatch: with a few dozen of them, "
         "in time that grows with the hole alone. auto: exact where that takes little time.",
+    )
+    memory_budget: ByteSize | None = option(
+        None,
+        "a number of bytes above 0 such as 2GB, or None",
+        "Memory for the texture network's features, such as 2GB; where they need more, they are computed in tiles, "
+        "which takes longer and may round otherwise. By default half of what is free.",
+        gt=0,
     )
     tolerance: float = option(
         0.0,

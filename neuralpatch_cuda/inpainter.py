@@ -250,6 +250,7 @@ class Inpainter:
                 patch_size=config.patch_size,
                 optimizer=config.optimizer,
                 searches=Searches(config.search, matches, config.seed),
+                memory_budget=config.memory_budget,
             )
             result = synthesise(self._texture, x, hole, settings, record.iteration)
             if size == sizes[-1] and not result.layers:

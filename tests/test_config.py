@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import ConfigError
 
+BYTES = "a number of bytes above 0 such as 2GB, or None"
 CONTENT_NETWORK = "a network's name or the path of its weights, a TorchScript file, module:function or a callable"
 
 
@@ -97,6 +98,9 @@ def test_per_scale_values_may_be_lists() -> None:
         ({"feather": 0.5}, "feather must be a whole number of at least 0, not 0.5."),
         ({"context": -0.1}, "context must be a number of at least 0, not -0.1."),
         ({"rematch_every": -1}, "rematch_every must be a whole number of at least 0, not -1."),
+        ({"search": "fast"}, "search must be auto, exact or patchmatch, not 'fast'."),
+        ({"memory_budget": "2 bananas"}, f"memory_budget must be {BYTES}, not '2 bananas'."),
+        ({"memory_budget": 0}, f"memory_budget must be {BYTES}, not 0."),
         ({"invert_mask": "maybe"}, "invert_mask must be true or false, not 'maybe'."),
         ({"texture_network": ""}, "texture_network must be a network's name or the path of its weights, not ''."),
         ({"content_network": ""}, f"content_network must be {CONTENT_NETWORK}, not ''."),
@@ -118,6 +122,11 @@ def test_a_bad_value_is_one_sentence(options: dict[str, Any], sentence: str) -> 
 def test_bad_layers(layers: Any) -> None:
     with pytest.raises(ConfigError, match=r"^layers must be names of different layers from relu1_1 to relu4_1"):
         InpaintConfig(layers=layers)
+
+
+@pytest.mark.parametrize(("value", "number"), [("2GB", 2 * 10**9), ("1 GiB", 2**30), (500, 500), (None, None)])
+def test_a_memory_budget_has_units(value: Any, number: int | None) -> None:
+    assert InpaintConfig(memory_budget=value).memory_budget == number
 
 
 def test_an_unknown_option_is_named_with_those_there_are() -> None:

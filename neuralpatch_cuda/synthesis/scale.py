@@ -36,6 +36,7 @@ class ScaleSettings:
     patch_size: int
     optimizer: str
     searches: Searches = field(default_factory=Searches)
+    memory_budget: int | None = None
 
 
 @dataclass
@@ -97,7 +98,14 @@ class Objective:
         self._hold *= settings.content_weight / len(self._reference)
         self._beta = settings.beta / len(self._reference)
         self.texture = TextureTerm(
-            network, image, mask, self.box, settings.patch_size, settings.alpha, settings.searches
+            network,
+            image,
+            mask,
+            self.box,
+            settings.patch_size,
+            settings.alpha,
+            settings.searches,
+            settings.memory_budget,
         )
 
     @property

@@ -11,7 +11,9 @@ from neuralpatch_cuda.stages import stage
 from neuralpatch_cuda.synthesis.boxes import Box
 from neuralpatch_cuda.synthesis.features import LocalFeatures
 from neuralpatch_cuda.synthesis.layout import Layout, lay_out
+from neuralpatch_cuda.synthesis.memory import tile_side
 from neuralpatch_cuda.synthesis.search import Search, Searches
+from neuralpatch_cuda.synthesis.tiles import TiledFeatures
 
 
 class LayerTerm:
@@ -72,6 +74,7 @@ class TextureTerm:
         patch_size: int,
         alpha: float,
         searches: Searches,
+        memory_budget: int | None = None,
     ) -> None:
         """Compute the known features and the geometry of a scale.
 
@@ -83,6 +86,7 @@ class TextureTerm:
             patch_size: side of the patches in feature cells.
             alpha: weight of the mean of the layers' relative losses.
             searches: gives each layer its search.
+            memory_budget: of the features, in bytes; None for a share of what is free.
         """
         layouts = {name: lay_out(mask, STRIDE[name], patch_size) for name in network.layers}
         used = {name: layout for name, layout in layouts.items() if layout is not None}
@@ -90,7 +94,12 @@ class TextureTerm:
         if used:
             supports = {name: layout.support for name, layout in used.items()}
             with stage("known features"):
-                self._features = LocalFeatures(network, image, box, supports)
+                side = tile_side(network, image[0].numel(), box.height * box.width, memory_budget, image.device)
+                self._features = (
+                    LocalFeatures(network, image, box, supports)
+                    if side is None
+                    else TiledFeatures(network, image, box, supports, side)
+                )
             known, values, share = self._features.known, self._features.values, alpha / len(used)
             self.layers = [
                 LayerTerm(name, layout, searches(name, layout, known[name]), known[name], values[name], share)

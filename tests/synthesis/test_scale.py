@@ -59,6 +59,20 @@ def test_a_texture_is_continued_into_the_hole(network: TextureNetwork, stripes: 
     assert len(result.scores) == 6 and result.scores[-1] > result.scores[0]
 
 
+def test_a_small_memory_budget_changes_nothing_but_rounding(network: TextureNetwork) -> None:
+    with Image.open(PHOTO) as picture:
+        pixels = np.asarray(picture.convert("RGB").resize((300, 200)).crop((40, 0, 240, 190)))
+    photo = torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 255
+    mask = torch.zeros(photo.shape[1:], dtype=torch.bool)
+    mask[50:150, 60:170] = True
+    start = torch.where(mask, photo[:, ~mask].mean(1)[:, None, None], photo)
+    settings = replace(SETTINGS, iterations=4)
+    whole = synthesise(network, start, mask, settings)
+    tiled = synthesise(network, start, mask, replace(settings, memory_budget=10**6))
+    assert (whole.image - tiled.image).abs().max() < 1 / 255
+    assert (whole.image - start).abs().max() > 0.1
+
+
 def test_known_pixels_are_untouched(network: TextureNetwork, stripes: tuple[Tensor, Tensor, Tensor]) -> None:
     photo, mask, start = stripes
     result = synthesise(network, start, mask, SETTINGS)
