@@ -51,7 +51,7 @@ def test_refine_matches(measure: Measure, name: str, precision: str, case: str, 
     queries, keys = len(position), key_mask.numel()
     measure(
         calls[name],
-        group=f"{case}: {queries} x {keys} patches, C = {channels}, {precision}, {device}",
+        group=f"{ROUNDS} rounds, {case}: {queries} x {keys} patches, C = {channels}, {precision}, {device}",
         function=name,
         precision=precision,
         device=device,

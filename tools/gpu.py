@@ -30,7 +30,7 @@ from benchmarks.slug import slug
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "build" / "wheels"
 REQUIREMENTS = (
-    *("torch>=2.10", "numpy", "pillow", "scipy", "pydantic>=2", "typer>=0.29", "typing_extensions", "rich"),
+    *("torch>=2.10", "numpy", "pillow", "psutil", "scipy", "pydantic>=2", "typer>=0.29", "typing_extensions", "rich"),
     *("safetensors", "pytest", "pytest-benchmark", "setuptools>=77"),
 )
 PROBE = """
