@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <typename T, int kPack>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)
     round_kernel(const __grid_constant__ SearchMaps maps, const __grid_constant__ Queries queries,
                  const __grid_constant__ Matches before, uint32_t seed, int round, int64_t* index,
                  float* score) {
