@@ -112,7 +112,7 @@ class InpaintConfig(Options):
         10, COUNT, "Iterations between two matchings; fewer is sharper and slower. 0 matches once per scale.", ge=0
     )
     search: Literal["auto", "exact", "patchmatch"] = option(
-        "auto",
+        "exact",
         "auto, exact or patchmatch",
         "How a patch finds its match. exact: compared with every known patch. patchmatch: with a few dozen of them, "
         "in time that grows with the hole alone. auto: exact where that takes little time.",
