@@ -1,5 +1,4 @@
 // PatchMatch over patches of feature maps.
-#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -50,8 +49,6 @@ std::vector<float> inverse_norms(const void* features, DType dtype, int64_t heig
 }
 
 }  // namespace
-
-int64_t refine_matches_workspace(const RefineMatchesArgs&) { return 0; }
 
 void refine_matches(const RefineMatchesArgs& args, const ParallelFor& parallel_for) {
   const int size = args.size;

@@ -145,7 +145,7 @@ def refine_matches(
     """Improve matches by PatchMatch: Barnes et al., "PatchMatch: A Randomized Correspondence Algorithm", 2009.
 
     Similarity is that of `match_patches`, which looks at every pair; this looks at a few dozen candidates per
-    query and round, so that its time does not grow with the number of keys. In a round, each query compares its match
+    query and round, so that its time hardly grows with the number of keys. In a round, each query compares its match
     with those of its neighbours, moved back by their distance (8, 4, 2, 1, 8, ... positions), with one position drawn
     from all keys, and with positions drawn around the best so far, from half the map's side down to one. All
     queries of a round read the results of the one before, and random numbers depend on the seed, the round and the

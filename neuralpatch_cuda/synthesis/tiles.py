@@ -8,6 +8,7 @@ wide as the receptive field, so that the features are those of the whole window.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -46,12 +47,11 @@ class TiledFeatures:
         """Features of the whole window as it is now: `[C, H // s, W // s]` for each layer of `supports`."""
         self._compute(window, wholes, self.known)
         self.values = {
-            layer: refit(self.known[layer], wholes[layer], support).clone(memory_format=torch.preserve_format)
-            for layer, support in supports.items()
+            layer: refit(self.known[layer], wholes[layer], support).clone() for layer, support in supports.items()
         }
         """The features over `supports`, `[C, h, w]` each; `forward` renews them in place."""
         reached = [support.finer(STRIDE[layer]) for layer, support in supports.items()]
-        self._reached = box_around(reached).intersection(window)
+        self._reached = reduce(Box.union, reached).intersection(window)
 
     def _tiles(self, region: Box) -> Iterator[tuple[Box, Box]]:
         """Tiles of pixels that cover a region, on a grid of the window's, and each one's with its margin."""
@@ -105,11 +105,3 @@ class TiledFeatures:
                 changing = read.intersection(self._box)
                 refit(total, self._box, changing).add_(refit(gradient, read, changing))
         return total
-
-
-def box_around(boxes: list[Box]) -> Box:
-    """The smallest box around all of them."""
-    whole, *others = boxes
-    for box in others:
-        whole = whole.union(box)
-    return whole

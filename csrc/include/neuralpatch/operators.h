@@ -100,7 +100,7 @@ struct RefineMatchesArgs {
   uint32_t seed;
   int64_t* index;   // [queries]
   float* score;     // [queries]
-  void* workspace;  // refine_matches_workspace(args) bytes, 256-byte aligned
+  void* workspace;  // CUDA only: refine_matches_workspace(args) bytes, 256-byte aligned
 };
 
 // One of the maps that patches are taken from. Its positions are numbered from `first` on, after those of the
@@ -161,7 +161,6 @@ void extract_patches_backward(const ExtractPatchesBackwardArgs& args, const Para
 VariantChoice choose_match_variant(const MatchPatchesArgs& args, const std::string& wanted);
 // Every image with queries must have a selected key.
 void match_patches(const MatchPatchesArgs& args, const ParallelFor& parallel_for);
-int64_t refine_matches_workspace(const RefineMatchesArgs& args);
 void refine_matches(const RefineMatchesArgs& args, const ParallelFor& parallel_for);
 void vote_patches(const VotePatchesArgs& args, const ParallelFor& parallel_for);
 int64_t texture_loss_workspace(const TextureLossArgs& args);
