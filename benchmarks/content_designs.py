@@ -63,7 +63,15 @@ def build(trunk: Callable[[int], list[nn.Module]], width: int) -> ContentNetwork
 
 def options(steps: int) -> TrainConfig:
     every = 10**9  # validated once, at the end
-    return TrainConfig(samples=32 * steps, l2=0, log_l2=0.02, validation_steps=every, checkpoint_steps=every, workers=0)
+    return TrainConfig(
+        samples=32 * steps,
+        learning_rate=2e-3,
+        l2=0,
+        log_l2=0.02,
+        validation_steps=every,
+        checkpoint_steps=every,
+        workers=0,
+    )
 
 
 def seconds_per_step(network: ContentNetwork, run: Path) -> float:

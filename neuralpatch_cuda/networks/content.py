@@ -24,8 +24,16 @@ class ContentConfig:
 
     width: int = 128
     """Channels of the trunk at 1/8 resolution; shallower stages have 1/2 and 1/4 of them."""
-    dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4, 1)
+    dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4, 1, 2, 4)
     """Dilation of the first convolution of each residual block of the trunk."""
+    detail: tuple[int, ...] = (1, 2, 1)
+    """The same for the residual blocks of the decoder, at 1/4 resolution."""
+    noise: float = 0.0
+    """Standard deviation of the noise put in the hole's place, in units of half the range of colours.
+
+    What a discriminator asks for is made of it. Without any, there is nothing in a hole but what reaches it from its
+    edges, and texture becomes a plaid of lines along rows and columns.
+    """
 
 
 class ResidualBlock(nn.Module):
@@ -72,6 +80,7 @@ class ContentNetwork(nn.Module):
         self.trunk = nn.Sequential(*(ResidualBlock(width, dilation) for dilation in self.config.dilations))
         self.up4 = nn.Conv2d(width, 2 * width, 3, padding=1)
         self.fuse4 = nn.Conv2d(width, width // 2, 3, padding=1)
+        self.detail = nn.Sequential(*(ResidualBlock(width // 2, dilation) for dilation in self.config.detail))
         self.up2 = nn.Conv2d(width // 2, width, 3, padding=1)
         self.head = nn.Conv2d(width // 4, 3 * 4, 3, padding=1)
 
@@ -87,13 +96,20 @@ class ContentNetwork(nn.Module):
             The prediction is not clamped, so that a loss on it has a gradient everywhere.
         """
         height, width = image.shape[-2:]
-        known = (2 * image - 1) * (1 - mask)
-        x = torch.cat([known, mask], 1)
+        x = torch.cat([torch.where(mask > 0, self._noise(image), 2 * image - 1), mask], 1)
         pad = (0, -width % 8, 0, -height % 8)
         x = F.pad(x, pad, mode="replicate") if any(pad) else x
         shallow = F.elu(self.stem(F.pixel_unshuffle(x, 4)))
         deep = F.elu(self.trunk(self.down(shallow)))
         joined = torch.cat([enlarge(F.elu(self.up4(deep))), shallow], 1)
-        half = enlarge(F.elu(self.up2(F.elu(self.fuse4(joined)))))
+        half = enlarge(F.elu(self.up2(F.elu(self.detail(self.fuse4(joined))))))
         out = enlarge(self.head(half))[..., :height, :width]
         return torch.where(mask > 0, (out + 1) / 2, image)
+
+    def _noise(self, image: Tensor) -> Tensor:
+        """What takes the hole's place: drawn anew in training, else always the same."""
+        if self.config.noise == 0:
+            return torch.zeros_like(image)
+        generator = None if self.training else torch.Generator().manual_seed(0)
+        noise = torch.randn(image.shape, generator=generator)
+        return (self.config.noise * noise).to(image)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 STRIDE = 8
 """Pixels between the centres of two judged patches."""
@@ -27,19 +26,19 @@ class Judgement(NamedTuple):
 
 
 class PatchDiscriminator(nn.Module):
-    """A patch discriminator (Isola et al., 2017), conditioned on the mask, with spectral norm (Miyato et al., 2018).
+    """A patch discriminator (Isola et al., 2017), conditioned on the mask.
 
     The authors' judges the 64 px square alone. This one sees the filled hole together with what is around it, for any
-    mask, and its verdict counts only where a patch is centred in the hole.
+    mask, and its verdict counts only where a patch is centred in the hole. It has no normalisation: what keeps it in
+    bounds is the penalty on its gradient, see `losses.gradient_penalty`.
     """
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
         channels = (4, width, 2 * width, 4 * width)
-        layers = [nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(channels)]
-        layers.append(nn.Conv2d(4 * width, 4 * width, 3, padding=1))
-        self.layers = nn.ModuleList(map(spectral_norm, layers))
-        self.head = spectral_norm(nn.Conv2d(4 * width, 1, 1))
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(channels))
+        self.layers.append(nn.Conv2d(4 * width, 4 * width, 3, padding=1))
+        self.head = nn.Conv2d(4 * width, 1, 1)
 
     def forward(self, image: Tensor, mask: Tensor) -> Judgement:
         """Judge an image.

@@ -23,8 +23,14 @@ class TrainConfig(Options):
     )
     samples: int = option(160_000, POSITIVE, "Photographs seen in all, repeats included.", ge=1)
     batch_size: int = option(32, POSITIVE, "Photographs per step, over all processes.", ge=1)
-    learning_rate: float = option(2e-3, RATE, "Peak of the generator's cosine schedule.", gt=0)
-    discriminator_rate: float = option(2e-4, RATE, "The same for the discriminator.", gt=0)
+    learning_rate: float | None = option(
+        None,
+        f"{RATE}, or None",
+        "Peak of the generator's cosine schedule; by default 2e-3 where it learns by Muon, the content architecture "
+        "without a discriminator, and 3e-4 where it does by Adam.",
+        gt=0,
+    )
+    discriminator_rate: float = option(1e-3, RATE, "The same for the discriminator, which learns by Adam.", gt=0)
     l2: float = option(1.0, NUMBER, "Weight of the squared error.", ge=0)
     log_l2: float = option(
         0.0,
@@ -34,6 +40,14 @@ class TrainConfig(Options):
     )
     l1: float = option(0.0, NUMBER, "Weight of the absolute error.", ge=0)
     adversarial: float = option(0.0, NUMBER, "Weight of the discriminator's verdict; 0: no discriminator.", ge=0)
+    gradient_penalty: float = option(0.01, NUMBER, "Weight of the penalty on the discriminator's gradient.", ge=0)
+    noise: float | None = option(
+        None,
+        f"{NUMBER}, or None",
+        "Standard deviation of the noise that the content architecture sees in the hole; by default 0.5 with a "
+        "discriminator, for texture to be made of, and otherwise 0.",
+        ge=0,
+    )
     feature_matching: float = option(
         0.0, NUMBER, "Weight of the distance in the discriminator's features; needs an adversarial weight.", ge=0
     )

@@ -1,11 +1,13 @@
 """What the content network is trained to minimise, and the discriminator.
 
     G:  l2 * L2 + l1 * L1 + adversarial * A + feature_matching * M + perceptual * P
-    D:  mean softplus(-D(photograph)) + mean softplus(D(filled))
+    D:  mean softplus(D(filled) - D(photograph)) + gradient_penalty * R
 
-A is softplus(-D(filled)), the non-saturating loss (Goodfellow et al., 2014), which is what the authors' binary cross
-entropy amounts to. L2 counts the band along the hole's edge more (Pathak et al., 2016). Every mean over pixels or
-patches is over the hole's, first in each image and then over the images, so that a small hole counts as a large one.
+A is softplus(D(photograph) - D(filled)): the authors' binary cross entropy, of each patch and its counterpart in the
+photograph instead of either alone (Jolicoeur-Martineau, 2019), which with the penalty R on the discriminator's
+gradient at both converges (Huang et al., "The GAN is dead; long live the GAN!", 2024). L2 counts the band along the
+hole's edge more (Pathak et al., 2016). Every mean over pixels or patches is over the hole's, first in each image and
+then over the images, so that a small hole counts as a large one.
 """
 
 from __future__ import annotations
@@ -64,9 +66,27 @@ def perceptual_distance(texture: TextureNetwork, prediction: Tensor, image: Tens
     return torch.stack(distances).mean()
 
 
-def adversarial_loss(logits: Tensor, weight: Tensor, *, real: bool) -> Tensor:
-    """Cross entropy of taking patches for `real` or not: logits and weight `[B, 1, h, w]`."""
-    return mean_in(F.softplus(-logits if real else logits), weight)
+def adversarial_loss(preferred: Tensor, other: Tensor, weight: Tensor) -> Tensor:
+    """Cross entropy of taking the preferred patches for more real than their counterparts.
+
+    Args:
+        preferred: logits `[B, 1, h, w]`: the photograph's for the discriminator, the filled hole's for the generator.
+        other: those of the same patches of the other image.
+        weight: `[B, 1, h, w]`.
+    """
+    return mean_in(F.softplus(other - preferred), weight)
+
+
+def gradient_penalty(logits: Tensor, weight: Tensor, images: Tensor) -> Tensor:
+    """Mean over images of the squared gradient of the summed verdicts, per patch (Mescheder et al., 2018).
+
+    Args:
+        logits: the discriminator's, `[B, 1, h, w]`.
+        weight: `[B, 1, h, w]`.
+        images: what it judged, `[B, 3, H, W]`, requiring gradients.
+    """
+    (gradient,) = torch.autograd.grad((logits * weight).sum(), images, create_graph=True)
+    return (gradient.float().square().sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1e-6)).mean()
 
 
 def feature_distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:

@@ -7,6 +7,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from neuralpatch_cuda.training.losses import (
     absolute_error,
     adversarial_loss,
     feature_distance,
+    gradient_penalty,
     log_squared_error,
     perceptual_distance,
     pixel_weight,
@@ -51,6 +53,12 @@ LOG_STEPS = 50
 
 LEARNT_DB = 3.0
 """Gain in PSNR by which `overfit` knows that something was learnt."""
+
+MUON_RATE, ADAM_RATE = 2e-3, 3e-4
+"""Peaks of the schedules where none is given."""
+
+ADVERSARIAL_NOISE = 0.5
+"""Of the content network's input in the hole, when there is a discriminator."""
 
 PERCEPTUAL_LAYERS = ("relu1_2", "relu2_2", "relu3_3")
 
@@ -139,16 +147,22 @@ class Trainer:
         set_seed(config.seed)
         device = self.accelerator.device
         bare = generator or (ContextEncoder() if config.architecture == "context-encoder" else ContentNetwork())
+        adversarial = config.adversarial > 0
+        if isinstance(bare, ContentNetwork):
+            noise = (ADVERSARIAL_NOISE if adversarial else 0.0) if config.noise is None else config.noise
+            bare.config = replace(bare.config, noise=noise)
         bare.train().requires_grad_(True).to(device)
         bare.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.steps = max(1, config.samples // config.batch_size)
         self.average = AveragedModel(bare, multi_avg_fn=partial(move_average, config.ema_decay))
         self.progress = Progress()
         self.board: SummaryWriter | None = None
-        self.generator, self.optimizer, schedule = self._prepare(bare, config.learning_rate)
+        self.generator, self.optimizer, schedule = self._prepare(
+            bare, config.learning_rate, muon=isinstance(bare, ContentNetwork) and not adversarial
+        )
         self.schedules = [schedule]
         self.discriminator = None
-        if config.adversarial > 0:
+        if adversarial:
             self.discriminator, self.discriminator_optimizer, schedule = self._prepare(
                 PatchDiscriminator(), config.discriminator_rate
             )
@@ -158,8 +172,11 @@ class Trainer:
             self.texture = load_texture_network("vgg16", PERCEPTUAL_LAYERS).to(device)
         self.accelerator.register_for_checkpointing(self.average, self.progress, *self.schedules)
 
-    def _prepare(self, network: nn.Module, rate: float) -> tuple[nn.Module, torch.optim.Optimizer, LRScheduler]:
-        optimizer = build_optimizer(network, rate)
+    def _prepare(
+        self, network: nn.Module, rate: float | None, muon: bool = False
+    ) -> tuple[nn.Module, torch.optim.Optimizer, LRScheduler]:
+        rate = rate or (MUON_RATE if muon else ADAM_RATE)
+        optimizer = build_muon(network, rate) if muon else torch.optim.Adam(network.parameters(), rate, (0.5, 0.999))
         schedule = OneCycleLR(optimizer, rate, total_steps=self.steps + 1, pct_start=0.05, cycle_momentum=False)
         prepared, prepared_optimizer = self.accelerator.prepare(network, optimizer)
         return prepared, prepared_optimizer, schedule
@@ -215,13 +232,13 @@ class Trainer:
             losses["discriminator"] = self._step_discriminator(filled.detach(), image, mask)
             # Frozen, and past what gathers gradients over processes: this pass is for the generator's gradient alone.
             judge = accelerator.unwrap_model(self.discriminator).requires_grad_(False)
-            verdict = judge(filled, mask)
-            losses["adversarial"] = adversarial_loss(verdict.logits, judged(mask), real=True)
+            with torch.no_grad():
+                real = judge(image, mask)
+            fake = judge(filled, mask)
+            losses["adversarial"] = adversarial_loss(fake.logits, real.logits, judged(mask))
             total = total + config.adversarial * losses["adversarial"]
             if config.feature_matching > 0:
-                with torch.no_grad():
-                    wanted = judge(image, mask).features
-                losses["feature_matching"] = feature_distance(verdict.features, wanted)
+                losses["feature_matching"] = feature_distance(fake.features, real.features)
                 total = total + config.feature_matching * losses["feature_matching"]
             judge.requires_grad_(True)
         self._update(self.generator, self.optimizer, total)
@@ -232,10 +249,13 @@ class Trainer:
 
     def _step_discriminator(self, filled: Tensor, image: Tensor, mask: Tensor) -> Tensor:
         assert self.discriminator is not None
-        both = self.discriminator(torch.cat([image, filled.to(image.dtype)]), torch.cat([mask, mask]))
-        real, fake = both.logits.chunk(2)
-        loss = adversarial_loss(real, judged(mask), real=True) + adversarial_loss(fake, judged(mask), real=False)
-        self._update(self.discriminator, self.discriminator_optimizer, loss)
+        images = torch.cat([image, filled.to(image.dtype)]).requires_grad_()
+        logits = self.discriminator(images, torch.cat([mask, mask])).logits
+        weight = judged(mask)
+        real, fake = logits.chunk(2)
+        loss = adversarial_loss(real, fake, weight)
+        penalty = gradient_penalty(logits, torch.cat([weight, weight]), images)
+        self._update(self.discriminator, self.discriminator_optimizer, loss + self.config.gradient_penalty * penalty)
         return loss
 
     def _update(self, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -365,10 +385,8 @@ class Progress:
         vars(self).update(state)
 
 
-def build_optimizer(network: nn.Module, rate: float) -> torch.optim.Optimizer:
-    """Muon for the content network, whose matrices learn from fewer samples by it; for the authors' networks, Adam."""
-    if not isinstance(network, ContentNetwork):
-        return torch.optim.Adam(network.parameters(), rate, betas=(0.5, 0.999))
+def build_muon(network: nn.Module, rate: float) -> Muon:
+    """Muon, by which matrices learn from fewer samples, and Adam for the vectors."""
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
     return Muon(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,21 @@ def test_values_inside_the_hole_do_not_matter(network: ContentNetwork) -> None:
     image, mask = picture()
     other = torch.where(mask > 0, torch.full_like(image, 0.9), image)
     assert torch.equal(network(image, mask), network(other, mask))
+
+
+def test_noise_takes_the_place_of_the_hole_and_is_always_the_same_but_in_training() -> None:
+    torch.manual_seed(0)
+    network = ContentNetwork(replace(SMALL, noise=0.5)).requires_grad_(False)
+    image, mask = picture()
+    first, second = network(image, mask), network(image, mask)
+    hole = (mask > 0).expand_as(image)
+    assert (first != second)[hole].all()
+    assert torch.equal(first[~hole], image[~hole])
+    network.eval()
+    assert torch.equal(network(image, mask), network(image, mask))
+    quiet = ContentNetwork(SMALL).eval().requires_grad_(False)
+    quiet.load_state_dict(network.state_dict())
+    assert (quiet(image, mask) != network(image, mask))[hole].all()
 
 
 def test_what_is_known_matters(network: ContentNetwork) -> None:

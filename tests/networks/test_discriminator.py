@@ -1,4 +1,4 @@
-"""The discriminator judges patches, sees the mask, and keeps to its Lipschitz bound."""
+"""The discriminator judges patches, and sees the mask."""
 
 from __future__ import annotations
 
@@ -37,17 +37,6 @@ def test_the_mask_is_seen(network: PatchDiscriminator) -> None:
     assert not torch.equal(
         network(image, torch.zeros(1, 1, 64, 64)).logits, network(image, torch.ones(1, 1, 64, 64)).logits
     )
-
-
-def test_spectral_norm_bounds_every_layer(network: PatchDiscriminator) -> None:
-    image, mask = torch.rand(1, 3, 64, 64), torch.zeros(1, 1, 64, 64)
-    network.train()
-    for _ in range(30):  # the power iteration converges
-        network(image, mask)
-    network.eval()
-    for layer in [*network.layers, network.head]:
-        matrix = layer.weight.detach().flatten(1).double()  # type: ignore[union-attr, operator]
-        assert torch.linalg.matrix_norm(matrix, 2).item() == pytest.approx(1, abs=0.05)
 
 
 def test_judged_is_the_share_of_the_hole() -> None:

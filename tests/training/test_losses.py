@@ -12,6 +12,7 @@ from neuralpatch_cuda.training.losses import (
     absolute_error,
     adversarial_loss,
     feature_distance,
+    gradient_penalty,
     log_squared_error,
     mean_in,
     perceptual_distance,
@@ -69,16 +70,28 @@ def test_a_hole_at_the_border_of_the_image_has_no_band_there() -> None:
     assert weight[0, 0, 7, 0] == 10
 
 
-def test_the_discriminators_cross_entropy() -> None:
-    logits, weight = torch.full((2, 1, 4, 4), 1.5), torch.ones(2, 1, 4, 4)
-    assert adversarial_loss(logits, weight, real=True).item() == pytest.approx(math.log1p(math.exp(-1.5)))
-    assert adversarial_loss(logits, weight, real=False).item() == pytest.approx(math.log1p(math.exp(1.5)))
+def test_the_cross_entropy_is_of_the_difference_of_two_verdicts() -> None:
+    real, fake, weight = torch.full((2, 1, 4, 4), 2.0), torch.full((2, 1, 4, 4), 0.5), torch.ones(2, 1, 4, 4)
+    assert adversarial_loss(real, fake, weight).item() == pytest.approx(math.log1p(math.exp(-1.5)))
+    assert adversarial_loss(fake, real, weight).item() == pytest.approx(math.log1p(math.exp(1.5)))
 
 
 def test_patches_outside_the_hole_are_not_judged() -> None:
-    logits, weight = torch.zeros(1, 1, 4, 4), hole(4, 1, 3)
-    elsewhere = torch.where(weight > 0, logits, logits + 7)
-    assert adversarial_loss(elsewhere, weight, real=True) == adversarial_loss(logits, weight, real=True)
+    real, fake, weight = torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4), hole(4, 1, 3)
+    elsewhere = torch.where(weight > 0, fake, fake + 7)
+    assert adversarial_loss(real, elsewhere, weight) == adversarial_loss(real, fake, weight)
+
+
+def test_the_gradient_penalty_is_that_of_a_verdict_whose_slope_is_known() -> None:
+    slope = torch.tensor(3.0, requires_grad=True)
+    images = torch.rand(2, 3, 8, 8, requires_grad=True)
+    weight = torch.cat([hole(8, 2, 4), hole(8, 0, 8)])
+    penalty = gradient_penalty(slope * images.mean(1, keepdim=True), weight, images)
+    # Each judged pixel's verdict has the slope 3 / 3 in each of its three channels.
+    assert penalty.item() == pytest.approx(3.0)
+    penalty.backward()
+    assert slope.grad is not None
+    assert slope.grad.item() == pytest.approx(2.0)
 
 
 def test_feature_distance_is_zero_for_equal_features_and_has_no_gradient_for_the_wanted() -> None:
