@@ -215,6 +215,8 @@ class Trainer:
     def step(self, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """One step of the discriminator, if there is one, and of the generator; returns the values of the losses."""
         config, accelerator = self.config, self.accelerator
+        # The noise depends on the step alone, so that a resumed run draws the same.
+        torch.manual_seed(config.seed + self.progress.step * accelerator.num_processes + accelerator.process_index)
         filled = self.generator(image.contiguous(memory_format=torch.channels_last), mask)
         weight = pixel_weight(mask, config.overlap, config.overlap_weight)
         losses = {"l2": squared_error(filled, image, weight)}

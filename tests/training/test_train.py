@@ -79,7 +79,7 @@ def test_training_learns_and_saves_what_it_validated(photos: Path, tmp_path: Pat
     [
         {"l1": 1.0},
         {"adversarial": 0.001, "l2": 0.999, "overlap_weight": 10},
-        {"adversarial": 0.01, "feature_matching": 0.1},
+        {"adversarial": 0.001, "feature_matching": 0.1},
         {"perceptual": 0.01},
     ],
 )
