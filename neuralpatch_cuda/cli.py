@@ -96,6 +96,22 @@ def inpaint(
         Path,
         typer.Option("--output", "-o", help="Where to write: .png, .jpg, .webp, .tif or .bmp.", show_default=False),
     ],
+    source_mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A mask of the photograph's size: copy from its white parts alone, however far from the hole.",
+            show_default=False,
+        ),
+    ] = None,
+    exemplar: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Another photograph to copy from as well, at the same scale; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     save_scales: Annotated[
         Path | None,
@@ -117,6 +133,8 @@ def inpaint(
     from neuralpatch_cuda.imaging.files import check_writable, read_image, write_image
 
     picture, hole = read_image(image), read_image(mask)
+    source = source_mask and read_image(source_mask)
+    exemplars = [read_image(path) for path in exemplar or ()]
     check_writable(output, picture)
     if save_scales is not None:
         _make_folder(save_scales)
@@ -126,7 +144,7 @@ def inpaint(
     started = time.perf_counter()
     painter = Inpainter(config, device=device)
     with ProgressBars(quiet) as bars:
-        result = painter(picture, hole, return_info=True, callback=bars.update)
+        result = painter(picture, hole, source_mask=source, exemplars=exemplars, return_info=True, callback=bars.update)
     write_image(result.image, output)
     if save_scales is not None:
         for scale in result.info.scales:

@@ -7,7 +7,7 @@ each scale is sharpened by joint content and texture optimisation and handed up 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar, overload
 
@@ -18,15 +18,17 @@ from torch import Tensor
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.device import choose_device, choose_dtype
 from neuralpatch_cuda.errors import DeviceError, MaskError
-from neuralpatch_cuda.imaging.images import ImageT, composite, to_rgb
-from neuralpatch_cuda.imaging.masks import feather_weight, to_hole
+from neuralpatch_cuda.imaging.images import ImageLike, ImageT, composite, to_rgb
+from neuralpatch_cuda.imaging.masks import feather_weight, to_hole, to_region
 from neuralpatch_cuda.networks.texture import STRIDE
 from neuralpatch_cuda.networks.weights import load_texture_network
 from neuralpatch_cuda.stages import stage
 from neuralpatch_cuda.synthesis.content import resolve_content_network
+from neuralpatch_cuda.synthesis.layout import Matches
 from neuralpatch_cuda.synthesis.pyramid import resize, scale_sizes, shrink
 from neuralpatch_cuda.synthesis.scale import ScaleResult, ScaleSettings, synthesise
 from neuralpatch_cuda.synthesis.search import Searches
+from neuralpatch_cuda.synthesis.sources import Exemplar, Sources, sources_of
 from neuralpatch_cuda.synthesis.windows import find_windows
 
 T = TypeVar("T")
@@ -155,17 +157,33 @@ class Inpainter:
         image: ImageT,
         mask: Any,
         *,
+        source_mask: Any = None,
+        exemplars: Sequence[ImageLike] = (),
         return_info: Literal[False] = False,
         callback: Callback | None = None,
     ) -> ImageT: ...
 
     @overload
     def __call__(
-        self, image: ImageT, mask: Any, *, return_info: Literal[True], callback: Callback | None = None
+        self,
+        image: ImageT,
+        mask: Any,
+        *,
+        source_mask: Any = None,
+        exemplars: Sequence[ImageLike] = (),
+        return_info: Literal[True],
+        callback: Callback | None = None,
     ) -> InpaintResult[ImageT]: ...
 
     def __call__(
-        self, image: ImageT, mask: Any, *, return_info: bool = False, callback: Callback | None = None
+        self,
+        image: ImageT,
+        mask: Any,
+        *,
+        source_mask: Any = None,
+        exemplars: Sequence[ImageLike] = (),
+        return_info: bool = False,
+        callback: Callback | None = None,
     ) -> ImageT | InpaintResult[ImageT]:
         """Fill the hole.
 
@@ -173,6 +191,10 @@ class Inpainter:
             image: PIL image; or array `[H, W]` or `[H, W, C]`, uint8, uint16 or float in [0, 1]; or tensor
                 `[C, H, W]`, uint8 or float in [0, 1].
             mask: PIL image, array or tensor of the same height and width; white, non-zero or True = fill.
+            source_mask: the same, of the part of the image that patches may be taken from, however far from the hole;
+                by default its surroundings, see `InpaintConfig.context`.
+            exemplars: other images that patches may be taken from as well, of any size, such as photographs of the
+                same scene; at the image's own scale.
             return_info: also return losses, timings and the image of every scale.
             callback: told of every iteration; returning False ends the optimisation with what there is.
 
@@ -186,17 +208,14 @@ class Inpainter:
             NetworkError: a content network of another maker fails or returns no image.
         """
         with stage("prepare image and mask"):
-            pixels = to_rgb(
-                image, smallest_side=self.config.patch_size * min(map(STRIDE.__getitem__, self._texture.layers))
-            )
-            hole = to_hole(
-                mask,
-                (pixels.shape[-2], pixels.shape[-1]),
-                invert=self.config.invert_mask,
-                dilate=self.config.mask_dilate,
-            )
+            least = self.config.patch_size * min(map(STRIDE.__getitem__, self._texture.layers))
+            pixels = to_rgb(image, least)
+            size = pixels.shape[-2], pixels.shape[-1]
+            hole = to_hole(mask, size, invert=self.config.invert_mask, dilate=self.config.mask_dilate)
+            region = None if source_mask is None else to_region(source_mask, size).to(self.device)
+            others = tuple(Exemplar.whole(to_rgb(each, least).to(self.device)) for each in exemplars)
         try:
-            filled, info = self.fill(pixels.to(self.device), hole.to(self.device), callback)
+            filled, info = self.fill(pixels.to(self.device), hole.to(self.device), callback, region, others)
         except torch.OutOfMemoryError as error:
             raise DeviceError(
                 f"{self.device} has too little memory for this hole; use less context or the CPU."
@@ -205,8 +224,23 @@ class Inpainter:
             output = composite(image, filled, feather_weight(hole, self.config.feather))
         return InpaintResult(output, info) if return_info else output
 
-    def fill(self, image: Tensor, mask: Tensor, callback: Callback | None = None) -> tuple[Tensor, InpaintInfo]:
-        """Fill the hole (bool `[H, W]`) of a float32 image `[3, H, W]` in [0, 1], window by window."""
+    def fill(
+        self,
+        image: Tensor,
+        mask: Tensor,
+        callback: Callback | None = None,
+        region: Tensor | None = None,
+        exemplars: tuple[Exemplar, ...] = (),
+    ) -> tuple[Tensor, InpaintInfo]:
+        """Fill the hole of an image, window by window.
+
+        Args:
+            image: `[3, H, W]`, float32 in [0, 1].
+            mask: the hole, bool `[H, W]`.
+            callback: told of every iteration.
+            region: the part of the image that patches may be taken from, bool `[H, W]`.
+            exemplars: other images that they may be taken from.
+        """
         started = time.perf_counter()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -216,8 +250,9 @@ class Inpainter:
         record = Recorder(callback, len(windows))
         for record.window, window in enumerate(windows):
             rows, columns = window.box.slices
+            sources = sources_of(filled, unknown, window.box, region, exemplars)
             # Parts of later windows' holes are filled along, for what is around them, and given up again.
-            result = self.fill_window(filled[:, rows, columns], unknown[rows, columns], generator, record)
+            result = self.fill_window(filled[:, rows, columns], unknown[rows, columns], sources, generator, record)
             filled[:, rows, columns] = torch.where(window.own, result, filled[:, rows, columns])
             unknown[rows, columns] &= ~window.own
         record.info.seconds = time.perf_counter() - started
@@ -225,14 +260,17 @@ class Inpainter:
             record.info.peak_memory = torch.cuda.max_memory_allocated(self.device)
         return filled, record.info
 
-    def fill_window(self, image: Tensor, mask: Tensor, generator: torch.Generator, record: Recorder) -> Tensor:
+    def fill_window(
+        self, image: Tensor, mask: Tensor, sources: Sources, generator: torch.Generator, record: Recorder
+    ) -> Tensor:
         """Algorithm 1 of the paper, for one window: image `[3, H, W]` and hole, bool `[H, W]`."""
         config = self.config
         x = self.predict_content(image, mask)
         height, width = mask.shape
         sizes = scale_sizes(height, width, config.scales)
         record.scales = len(sizes)
-        matches: dict[str, Tensor] = {}
+        matches: dict[str, Matches] = {}
+        least = config.patch_size * STRIDE[self._texture.layers[-1]]
         for record.scale, size in enumerate(sizes):
             with stage("resize"):
                 known, hole = shrink(image, mask, size)
@@ -252,7 +290,7 @@ class Inpainter:
                 searches=Searches(config.search, matches, config.seed),
                 memory_budget=config.memory_budget,
             )
-            result = synthesise(self._texture, x, hole, settings, record.iteration)
+            result = synthesise(self._texture, x, hole, settings, sources.at(size, least), record.iteration)
             if size == sizes[-1] and not result.layers:
                 raise MaskError(
                     "No patch of known pixels is left near the hole to copy from; use a smaller mask or more context."
@@ -286,13 +324,16 @@ def inpaint(
     image: ImageT,
     mask: Any,
     *,
+    source_mask: Any = None,
+    exemplars: Sequence[ImageLike] = (),
     config: InpaintConfig | None = None,
     device: str | torch.device = "auto",
     **options: Any,
 ) -> ImageT:
     """Fill the hole of one image; `options` are those of `InpaintConfig`, on top of `config`.
 
-    See `Inpainter.__call__` for the image, the mask, the result and the errors.
+    See `Inpainter.__call__` for the images, the masks, the result and the errors.
     """
     base = dict(config) if config else {}  # `model_dump` would also take a callable apart that is a dataclass
-    return Inpainter(InpaintConfig(**(base | options)), device)(image, mask)
+    painter = Inpainter(InpaintConfig(**(base | options)), device)
+    return painter(image, mask, source_mask=source_mask, exemplars=exemplars)

@@ -102,6 +102,20 @@ def test_quiet(capsys: pytest.CaptureFixture[str], fake: None) -> None:
     assert (captured.out, captured.err) == ("", "")
 
 
+def test_patches_from_elsewhere(fake: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def call(self: FakePainter, image: Image.Image, mask: Image.Image, **options: Any) -> InpaintResult[Image.Image]:
+        given.update(options)
+        return InpaintResult(image, InpaintInfo())
+
+    monkeypatch.setattr(FakePainter, "__call__", call)
+    Image.open("photo.png").resize((50, 40)).save("second.png")
+    assert inpaint("--source-mask", "mask.png", "--exemplar", "second.png", "--exemplar", "photo.png") == 0
+    assert (np.asarray(given["source_mask"]) == np.asarray(Image.open("mask.png"))).all()
+    assert [each.size for each in given["exemplars"]] == [(50, 40), (96, 80)]
+
+
 def test_save_scales(folder: Path) -> None:
     Image.open("photo.png").resize((240, 200)).save("photo.png")
     Image.open("mask.png").resize((240, 200), Image.Resampling.NEAREST).save("mask.png")

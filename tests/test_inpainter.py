@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +111,47 @@ def test_feather_blends_outside_the_hole_only_as_far_as_asked(photo: Image.Image
     for y, x in np.argwhere(mask):
         reach[max(0, y - 8) : y + 9, max(0, x - 8) : x + 9] = True
     assert not (changed & ~reach).any() and (changed & ~mask).any()
+
+
+def test_patches_come_from_the_source_mask_alone() -> None:
+    """The hole is in a plain wall, the source, far away from it, is striped."""
+    pixels = np.full((160, 480, 3), 120, np.uint8)
+    pixels[:, 240:] = np.where(np.arange(240) // 4 % 2, 200, 60)[None, :, None]
+    mask, source = np.zeros((2, 160, 480), np.bool_)
+    mask[60:100, 70:110] = True
+    source[:, 300:] = True
+    painter = Inpainter(InpaintConfig(iterations=30, content_weight=0))
+
+    def contrast(filled: np.ndarray) -> float:
+        return float(filled[62:98, 72:108].astype(float).std())
+
+    assert contrast(painter(pixels, mask)) < 5
+    filled = painter(pixels, mask, source_mask=source)
+    assert contrast(filled) > 20
+    assert (filled[~mask] == pixels[~mask]).all()
+
+
+def test_another_photograph_shows_what_the_hole_hides(photo: Image.Image, mask: np.ndarray) -> None:
+    other = photo.crop((60, 20, 260, 180))  # from another place, but with what the mask covers
+    original = np.asarray(photo).astype(float)
+
+    def error(**options: Any) -> float:
+        filled = np.asarray(inpaint(photo, mask, iterations=20, rematch_every=5, content_weight=1, **options))
+        return float(np.square(filled - original)[mask].mean())
+
+    assert error(exemplars=[other]) < 0.6 * error()
+    assert error(exemplars=[other], search="patchmatch") < 0.6 * error()
+
+
+def test_a_source_mask_must_mark_something_of_the_image(painter: Inpainter, photo: Image.Image) -> None:
+    mask = np.zeros((200, 300), np.bool_)
+    mask[60:90, 100:130] = True
+    with pytest.raises(MaskError, match="source mask is empty"):
+        painter(photo, mask, source_mask=np.zeros_like(mask))
+    with pytest.raises(MaskError, match="The source mask is 299 x 200 px"):
+        painter(photo, mask, source_mask=mask[:, 1:])
+    with pytest.raises(MaskError, match="No patch"):
+        painter(photo, mask, source_mask=mask)
 
 
 def test_without_known_patches_there_is_a_clear_error(painter: Inpainter) -> None:

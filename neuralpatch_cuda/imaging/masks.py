@@ -49,14 +49,7 @@ def to_hole(mask: MaskLike, size: tuple[int, int], invert: bool = False, dilate:
     Warns:
         UserWarning: the mask covers more than half of the image.
     """
-    values = _values(mask)
-    height, width = size
-    if values.shape != size:
-        raise MaskError(
-            f"The mask is {values.shape[1]} x {values.shape[0]} px but the image is {width} x {height} px; "
-            "they must be of the same size."
-        )
-    hole = _threshold(values) ^ invert
+    hole = _region(mask, size, "mask") ^ invert
     if not hole.any():
         raise MaskError(
             "The mask is empty: it marks nothing to fill; white means fill"
@@ -76,6 +69,26 @@ def to_hole(mask: MaskLike, size: tuple[int, int], invert: bool = False, dilate:
         if hole.all():
             raise MaskError(f"The mask, grown by {dilate} px, covers the whole image: nothing is left to copy from.")
     return torch.from_numpy(hole)
+
+
+def to_region(mask: MaskLike, size: tuple[int, int]) -> Tensor:
+    """Bring a mask to the set of pixels that patches may be taken from, by the same rules.
+
+    Args:
+        mask: the mask, of the image's height and width.
+        size: height and width of the image.
+
+    Returns:
+        `[H, W]`, bool, on the CPU.
+
+    Raises:
+        TypeError: not one of these types.
+        MaskError: another size than the image, another shape, values outside the range, or nothing marked.
+    """
+    region = _region(mask, size, "source mask")
+    if not region.any():
+        raise MaskError("The source mask is empty: it marks nothing to copy from; white means copy from here.")
+    return torch.from_numpy(region.copy())
 
 
 def feather_weight(hole: Tensor, feather: int) -> Tensor:
@@ -109,6 +122,18 @@ def _distance(hole: Array) -> Array:
     """Distance in pixels to the hole, float64 `[H, W]`."""
     distance: Array = ndimage.distance_transform_edt(~hole)
     return distance
+
+
+def _region(mask: MaskLike, size: tuple[int, int], name: str) -> Array:
+    """Where a mask of an image of this size is white, bool `[H, W]`."""
+    values = _values(mask)
+    height, width = size
+    if values.shape != size:
+        raise MaskError(
+            f"The {name} is {values.shape[1]} x {values.shape[0]} px but the image is {width} x {height} px; "
+            "they must be of the same size."
+        )
+    return _threshold(values)
 
 
 def _values(mask: MaskLike) -> Array:

@@ -9,7 +9,7 @@ nothing waits for the GPU.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,10 @@ from torch import Tensor, nn
 
 from neuralpatch_cuda.networks.texture import STRIDE, TextureNetwork
 from neuralpatch_cuda.synthesis.boxes import Box, refit
+
+Compare = Callable[[str, Tensor, Box, Tensor | None], Tensor]
+"""From a layer, its features `[C, h, w]` over some of its cells, and those cells, to the gradient of the loss in these
+features; it is written into the last argument, if that is a tensor."""
 
 
 class Pooling:
@@ -151,7 +155,9 @@ class Feature:
     def __init__(self, activations: Tensor, support: Box, computed: Box) -> None:
         """Keep the whole map's activations `[1, C, h, w]` over `support`; those in `computed` will change."""
         whole = Box(0, 0, activations.shape[-2], activations.shape[-1])
+        self.support = support
         self.values = refit(activations, whole, support).clone(memory_format=torch.channels_last)
+        self.gradient = torch.empty_like(self.values)
         self._computed, self._changing = computed, computed.intersection(support)
         self._inside = self._changing.inside(support)
 
@@ -165,10 +171,12 @@ class Feature:
         shape = (1, self.values.shape[1], self._computed.height, self._computed.width)
         return self.values.new_zeros(shape).to(memory_format=torch.channels_last)
 
-    def backward(self, gradient: Tensor, total: Tensor) -> None:
+    def backward(self, total: Tensor) -> None:
         """Add the gradient of the activations, `[1, C, h, w]` over the support, to the convolution's output's."""
         rows, columns = self._inside
-        gradient = torch.ops.aten.threshold_backward(gradient[..., rows, columns], self.values[..., rows, columns], 0)
+        gradient = torch.ops.aten.threshold_backward(
+            self.gradient[..., rows, columns], self.values[..., rows, columns], 0
+        )
         rows, columns = self._changing.inside(self._computed)
         total[..., rows, columns] += gradient
 
@@ -205,27 +213,28 @@ class LocalFeatures:
                     self.known[layer] = x[0]
                     self._features[layer] = Feature(x, supports[layer], computed[i])
 
-    @property
-    def values(self) -> dict[str, Tensor]:
-        """The features over `supports`, `[C, h, w]` each; `forward` renews them in place."""
-        return {layer: feature.values[0] for layer, feature in self._features.items()}
-
     @torch.no_grad()
-    def forward(self, pixels: Tensor) -> None:
-        """Compute the features for new values of the box's pixels, `[3, h, w]` in [0, 1]."""
+    def set_pixels(self, pixels: Tensor) -> None:
+        """Give the box's pixels new values, `[3, h, w]` in [0, 1]."""
         x = self._network.normalise(pixels[None])
         for layer, step in zip(self._layers, self._steps, strict=True):
             x = step.forward(x)
             if layer in self._features:
                 self._features[layer].set(x)
 
+    def values(self) -> dict[str, Tensor]:
+        """The features over `supports`, `[C, h, w]` each, in tensors that are always the same."""
+        return {layer: feature.values[0] for layer, feature in self._features.items()}
+
     @torch.no_grad()
-    def backward(self, gradients: dict[str, Tensor]) -> Tensor:
-        """From the gradients of `values` to that of the box's pixels, float32 `[3, h, w]`."""
+    def backward(self, compare: Compare) -> Tensor:
+        """The gradient of the box's pixels, float32 `[3, h, w]`, from those of the features."""
+        for layer, feature in self._features.items():
+            compare(layer, feature.values[0], feature.support, feature.gradient[0])
         total = self._features[self._layers[-1]].zero_gradient()
         for layer, step in zip(reversed(self._layers), reversed(self._steps), strict=True):
             if layer in self._features:
-                self._features[layer].backward(gradients[layer][None], total)
+                self._features[layer].backward(total)
             total = step.backward(total)
         return self._network.normalise_backward(total)[0]
 

@@ -17,9 +17,11 @@ from neuralpatch_cuda import ops
 from neuralpatch_cuda.networks.texture import TextureNetwork
 from neuralpatch_cuda.stages import stage
 from neuralpatch_cuda.synthesis.boxes import bounding_box
+from neuralpatch_cuda.synthesis.layout import Matches
 from neuralpatch_cuda.synthesis.optimiser import LBFGS, Adam, Minimiser
 from neuralpatch_cuda.synthesis.replay import replayed
 from neuralpatch_cuda.synthesis.search import Searches
+from neuralpatch_cuda.synthesis.sources import Sources
 from neuralpatch_cuda.synthesis.texture import TextureTerm
 
 
@@ -50,8 +52,8 @@ class ScaleResult:
     """Mean normalised cross-correlation of each matching."""
     layers: tuple[str, ...] = ()
     """The layers that had patches free of the hole."""
-    matches: dict[str, Tensor] = field(default_factory=dict)
-    """Of each layer, the last ones, as `Layout.spread` gives them: what the scale above may begin with."""
+    matches: dict[str, Matches] = field(default_factory=dict)
+    """Of each layer, the last ones: what the scale above may begin with."""
     seconds: float = 0.0
 
 
@@ -82,7 +84,9 @@ class Objective:
     Every buffer is made once, and an evaluation waits for nothing, so that it can be captured in a CUDA graph.
     """
 
-    def __init__(self, network: TextureNetwork, image: Tensor, mask: Tensor, settings: ScaleSettings) -> None:
+    def __init__(
+        self, network: TextureNetwork, image: Tensor, mask: Tensor, settings: ScaleSettings, sources: Sources
+    ) -> None:
         """Start from the pixels of `image`, which are the reference too; see `synthesise` for the arguments."""
         free = with_rim(mask)
         self.box = bounding_box(free)
@@ -105,6 +109,7 @@ class Objective:
             settings.patch_size,
             settings.alpha,
             settings.searches,
+            sources,
             settings.memory_budget,
         )
 
@@ -146,6 +151,7 @@ def synthesise(
     image: Tensor,
     mask: Tensor,
     settings: ScaleSettings,
+    sources: Sources | None = None,
     on_iteration: OnIteration = lambda iteration, iterations, loss: True,
 ) -> ScaleResult:
     """Sharpen the hole of one scale.
@@ -155,11 +161,14 @@ def synthesise(
         image: `[3, H, W]`, float32 in [0, 1], the hole filled with the reference: the result of the scale below or
             the content network's prediction.
         mask: the hole, bool `[H, W]`.
+        settings: of this scale.
+        sources: where patches may be taken from; by default the window.
+        on_iteration: told of every iteration.
     """
     started = time.perf_counter()
     if not mask.any():  # a hole thinner than this scale's pixels
         return ScaleResult(image)
-    objective = Objective(network, image, mask, settings)
+    objective = Objective(network, image, mask, settings, sources or Sources(torch.ones_like(mask)))
     texture = objective.texture
     result = ScaleResult(image, layers=tuple(layer.name for layer in texture.layers))
     if not texture.layers or settings.iterations == 0:

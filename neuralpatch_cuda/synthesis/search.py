@@ -6,7 +6,7 @@ matches to begin with: those of the scale below, or random ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from neuralpatch_cuda import ops
-from neuralpatch_cuda.synthesis.layout import Layout
+from neuralpatch_cuda.synthesis.layout import Layout, Matches
 
-Search = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From the features of hole and window, `[C, h, w]` and `[C, Hk, Wk]`, to index and score as `ops.match_patches`."""
+Search = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, Tensor]]
+"""From the features of the hole, `[C, h, w]`, and of window and exemplars to index and score as `ops.match_patches`."""
 
 FIRST_ROUNDS = 8
 """Rounds of PatchMatch from the matches of another scale, or from random ones."""
@@ -35,31 +35,32 @@ class Searches:
 
     name: str = "exact"
     """exact; patchmatch; or auto, the exact one where it takes little time."""
-    coarser: Mapping[str, Tensor] = field(default_factory=dict)
-    """Matches of the scale below, layer by layer, as `Layout.spread` gives them."""
+    coarser: Mapping[str, Matches] = field(default_factory=dict)
+    """Those of the scale below, layer by layer."""
     seed: int = 0
     """Of random matches."""
 
-    def __call__(self, layer: str, layout: Layout, key: Tensor) -> Search:
-        """The search of a layer, in the features `key` of its window."""
-        products = float(len(layout.query_position)) * layout.key_mask.numel() * len(key)
+    def __call__(self, layer: str, layout: Layout, channels: int) -> Search:
+        """The search of a layer with so many channels."""
+        keys = sum(key_mask.numel() for key_mask in layout.key_masks)
+        products = float(len(layout.query_position)) * keys * channels
         if self.name == "exact" or (self.name == "auto" and products <= MANY_PRODUCTS):
             return partial(match_exactly, layout)
         return PatchMatch(layout, self.coarser.get(layer), self.seed)
 
 
-def match_exactly(layout: Layout, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+def match_exactly(layout: Layout, query: Tensor, keys: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Compare all pairs."""
-    return ops.match_patches(query, key, layout.query_position, layout.key_mask, layout.size)
+    return ops.match_patches(query, keys, layout.query_position, layout.key_masks, layout.size)
 
 
 class PatchMatch:
     """Improves the matches of the last call; at first, those of the scale below."""
 
-    def __init__(self, layout: Layout, coarser: Tensor | None, seed: int) -> None:
+    def __init__(self, layout: Layout, coarser: Matches | None, seed: int) -> None:
         self._layout, self._calls = layout, 0
         generator = torch.Generator().manual_seed(seed)
-        selected = layout.key_mask.flatten().nonzero()[:, 0]
+        selected = torch.cat([key_mask.flatten() for key_mask in layout.key_masks]).nonzero()[:, 0]
         drawn = torch.randint(len(selected), layout.query_position.shape, generator=generator)
         self._seed = int(torch.randint(2**32, (), generator=generator))
         self._index = selected[drawn.to(selected.device)]
@@ -67,13 +68,13 @@ class PatchMatch:
             index, found = layout.gather(coarser)
             self._index = torch.where(found, index, self._index)
 
-    def __call__(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, query: Tensor, keys: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         layout = self._layout
         self._index, score = ops.refine_matches(
             query,
-            key,
+            keys,
             layout.query_position,
-            layout.key_mask,
+            layout.key_masks,
             self._index,
             layout.size,
             rounds=ROUNDS if self._calls else FIRST_ROUNDS,

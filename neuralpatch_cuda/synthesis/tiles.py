@@ -1,13 +1,13 @@
 """A texture network's features as a function of a box of the window's pixels, computed tile by tile.
 
-`LocalFeatures` keeps the activations of every layer; here they live for one tile only, and the backward pass computes
-them again (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016). Each tile is computed with a margin as
-wide as the receptive field, so that the features are those of the whole window.
+`LocalFeatures` keeps the activations of every layer; here they live for one tile only, which goes forward and, since
+the loss in a feature depends on no other, at once backward. For matching, which needs all of them, the features are
+computed once more. Each tile has a margin as wide as the receptive field, so that they are those of the whole window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import reduce
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from neuralpatch_cuda.networks.texture import STRIDE, TextureNetwork
 from neuralpatch_cuda.synthesis.boxes import Box, refit
+from neuralpatch_cuda.synthesis.features import Compare
 
 
 def margin(network: TextureNetwork) -> int:
@@ -22,6 +23,53 @@ def margin(network: TextureNetwork) -> int:
     pixels = sum(STRIDE[layer] for layer in network.depth)
     deepest = STRIDE[network.layers[-1]]
     return -(-pixels // deepest) * deepest
+
+
+def tiles(region: Box, window: Box, side: int) -> Iterator[Box]:
+    """Squares that cover a region, on a grid of the window's."""
+    for top in range(region.top // side * side, region.bottom, side):
+        for left in range(region.left // side * side, region.right, side):
+            yield Box(top, left, top + side, left + side).intersection(window)
+
+
+@torch.no_grad()
+def compute(
+    network: TextureNetwork, image: Tensor, region: Box, wanted: dict[str, Box], side: int, out: dict[str, Tensor]
+) -> None:
+    """Write the features of a region's tiles, as far as they are wanted, into maps that cover `wanted`."""
+    window = Box(0, 0, *image.shape[-2:])
+    for tile in tiles(region, window, side):
+        read = tile.grown(margin(network)).intersection(window)
+        rows, columns = read.slices
+        for layer, features in network(image[:, rows, columns]).items():
+            if layer not in wanted:
+                continue
+            if layer not in out:
+                box = wanted[layer]
+                out[layer] = features.new_empty(box.height, box.width, len(features)).permute(2, 0, 1)
+            cells = tile.shrunk(STRIDE[layer])
+            if cells.intersects(wanted[layer]):
+                cells = cells.intersection(wanted[layer])
+                refit(out[layer], wanted[layer], cells).copy_(refit(features, read.shrunk(STRIDE[layer]), cells))
+
+
+def compute_features(
+    network: TextureNetwork, image: Tensor, layers: Collection[str], side: int | None
+) -> dict[str, Tensor]:
+    """The features of an image `[3, H, W]`, for each layer `[C, H // s, W // s]`; in tiles unless `side` is None."""
+    window = Box(0, 0, *image.shape[-2:])
+    if side is None:
+        side = max(image.shape[-2:])
+    features: dict[str, Tensor] = {}
+    wholes = {layer: window.shrunk(STRIDE[layer]) for layer in layers}
+    compute(network, image, window, wholes, whole_cells(network, side), features)
+    return features
+
+
+def whole_cells(network: TextureNetwork, side: int) -> int:
+    """A side in pixels, rounded up to whole cells of the deepest layer."""
+    deepest = STRIDE[network.layers[-1]]
+    return -(-side // deepest) * deepest
 
 
 class TiledFeatures:
@@ -38,70 +86,44 @@ class TiledFeatures:
             side: of a tile without its margin, in pixels; rounded up to whole cells of the deepest layer.
         """
         self._network, self._box, self._image = network, box, image.clone()
-        deepest = STRIDE[network.layers[-1]]
-        self._side = -(-side // deepest) * deepest
-        self._supports = supports
-        window = Box(0, 0, *image.shape[-2:])
-        wholes = {layer: window.shrunk(STRIDE[layer]) for layer in supports}
-        self.known: dict[str, Tensor] = {}
+        self._side, self._supports = whole_cells(network, side), supports
+        self._window = Box(0, 0, *image.shape[-2:])
+        self.known = compute_features(network, self._image, supports, side)
         """Features of the whole window as it is now: `[C, H // s, W // s]` for each layer of `supports`."""
-        self._compute(window, wholes, self.known)
-        self.values = {
-            layer: refit(self.known[layer], wholes[layer], support).clone() for layer, support in supports.items()
-        }
-        """The features over `supports`, `[C, h, w]` each; `forward` renews them in place."""
         reached = [support.finer(STRIDE[layer]) for layer, support in supports.items()]
-        self._reached = reduce(Box.union, reached).intersection(window)
+        self._reached = reduce(Box.union, reached).intersection(self._window)
 
-    def _tiles(self, region: Box) -> Iterator[tuple[Box, Box]]:
-        """Tiles of pixels that cover a region, on a grid of the window's, and each one's with its margin."""
-        side, window = self._side, Box(0, 0, *self._image.shape[-2:])
-        for top in range(region.top // side * side, region.bottom, side):
-            for left in range(region.left // side * side, region.right, side):
-                tile = Box(top, left, top + side, left + side).intersection(window)
-                yield tile, tile.grown(margin(self._network)).intersection(window)
-
-    @torch.no_grad()
-    def _compute(self, region: Box, wanted: dict[str, Box], out: dict[str, Tensor]) -> None:
-        """Write the features of a region's tiles, as far as they are wanted, into maps that cover `wanted`."""
-        for tile, read in self._tiles(region):
-            rows, columns = read.slices
-            for layer, features in self._network(self._image[:, rows, columns]).items():
-                if layer not in wanted:
-                    continue
-                if layer not in out:
-                    box = wanted[layer]
-                    out[layer] = features.new_empty(box.height, box.width, len(features)).permute(2, 0, 1)
-                cells = tile.shrunk(STRIDE[layer])
-                if cells.intersects(wanted[layer]):
-                    cells = cells.intersection(wanted[layer])
-                    found = refit(features, read.shrunk(STRIDE[layer]), cells)
-                    refit(out[layer], wanted[layer], cells).copy_(found)
-
-    def forward(self, pixels: Tensor) -> None:
-        """Compute the features for new values of the box's pixels, `[3, h, w]` in [0, 1]."""
+    def set_pixels(self, pixels: Tensor) -> None:
+        """Give the box's pixels new values, `[3, h, w]` in [0, 1]."""
         rows, columns = self._box.slices
         self._image[:, rows, columns] = pixels
-        self._compute(self._reached, self._supports, self.values)
 
-    def backward(self, gradients: dict[str, Tensor]) -> Tensor:
-        """From the gradients of `values` to that of the box's pixels, float32 `[3, h, w]`."""
-        total = self._image.new_zeros(3, self._box.height, self._box.width, dtype=torch.float32)
-        for tile, read in self._tiles(self._reached):
+    def values(self) -> dict[str, Tensor]:
+        """The features over `supports`, `[C, h, w]` each."""
+        values: dict[str, Tensor] = {}
+        compute(self._network, self._image, self._reached, self._supports, self._side, values)
+        return values
+
+    def backward(self, compare: Compare) -> Tensor:
+        """The gradient of the box's pixels, float32 `[3, h, w]`, from those of the features."""
+        total = self._image.new_zeros(3, self._box.height, self._box.width)
+        for tile in tiles(self._reached, self._window, self._side):
+            read = tile.grown(margin(self._network)).intersection(self._window)
             if not read.intersects(self._box):
                 continue
             rows, columns = read.slices
             pixels = self._image[:, rows, columns].requires_grad_()
-            outputs, weights = [], []
+            outputs, gradients = [], []
             with torch.enable_grad():
-                for layer, features in self._network(pixels).items():
-                    cells = tile.shrunk(STRIDE[layer])
-                    if layer in gradients and cells.intersects(self._supports[layer]):
-                        cells = cells.intersection(self._supports[layer])
-                        outputs.append(refit(features, read.shrunk(STRIDE[layer]), cells))
-                        weights.append(refit(gradients[layer], self._supports[layer], cells))
+                features = self._network(pixels)
+            for layer, support in self._supports.items():
+                cells = tile.shrunk(STRIDE[layer])
+                if cells.intersects(support):
+                    cells = cells.intersection(support)
+                    outputs.append(refit(features[layer], read.shrunk(STRIDE[layer]), cells))
+                    gradients.append(compare(layer, outputs[-1].detach(), cells, None))
             if outputs:
-                (gradient,) = torch.autograd.grad(outputs, pixels, weights)
+                (gradient,) = torch.autograd.grad(outputs, pixels, gradients)
                 changing = read.intersection(self._box)
                 refit(total, self._box, changing).add_(refit(gradient, read, changing))
         return total

@@ -21,6 +21,7 @@ from neuralpatch_cuda.synthesis import replay, scale
 from neuralpatch_cuda.synthesis.optimiser import LBFGS, Adam, Minimiser
 from neuralpatch_cuda.synthesis.replay import WARM_UP, Replay, replayed
 from neuralpatch_cuda.synthesis.scale import Objective, ScaleSettings, synthesise
+from neuralpatch_cuda.synthesis.sources import Sources
 
 SETTINGS = ScaleSettings(
     alpha=1,
@@ -124,7 +125,9 @@ def test_a_scale_comes_out_the_same_through_cuda_graphs(
 
 @pytest.mark.parametrize("minimiser", [LBFGS, Adam])
 def test_no_iteration_waits_for_the_device(minimiser: type[LBFGS] | type[Adam]) -> None:
-    objective = Objective(load_texture_network("vgg16", ("relu2_1", "relu3_1")), *hole(), SETTINGS)
+    image, mask = hole()
+    sources = Sources(torch.ones_like(mask))
+    objective = Objective(load_texture_network("vgg16", ("relu2_1", "relu3_1")), image, mask, SETTINGS, sources)
     x = objective.values
     descent: Minimiser = minimiser(x)
     objective.move(x)

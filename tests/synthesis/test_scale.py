@@ -149,7 +149,7 @@ def test_bf16_comes_close_to_fp32(stripes: tuple[Tensor, Tensor, Tensor]) -> Non
 
 def test_a_callback_ends_it(network: TextureNetwork, stripes: tuple[Tensor, Tensor, Tensor]) -> None:
     _, mask, start = stripes
-    result = synthesise(network, start, mask, SETTINGS, lambda iteration, iterations, loss: iteration < 2)
+    result = synthesise(network, start, mask, SETTINGS, on_iteration=lambda iteration, iterations, loss: iteration < 2)
     assert len(result.losses) == 3
 
 

@@ -10,6 +10,7 @@ from neuralpatch_cuda.networks.weights import load_texture_network
 from neuralpatch_cuda.synthesis.boxes import bounding_box
 from neuralpatch_cuda.synthesis.layout import dilate_cells, lay_out
 from neuralpatch_cuda.synthesis.search import Searches
+from neuralpatch_cuda.synthesis.sources import Sources
 from neuralpatch_cuda.synthesis.texture import TextureTerm
 
 SIZE = 3
@@ -43,21 +44,21 @@ def test_dilate_cells_marks_the_patches_that_touch() -> None:
 
 @pytest.mark.parametrize("stride", [1, 2, 4])
 def test_no_candidate_overlaps_the_hole_and_every_query_does(mask: Tensor, stride: int) -> None:
-    layout = lay_out(mask, stride, SIZE)
+    layout = lay_out(mask, stride, SIZE, torch.ones_like(mask))
     assert layout is not None
     span = SIZE * stride
 
     def touches(y: int, x: int) -> bool:
         return bool(mask[y * stride : y * stride + span, x * stride : x * stride + span].any())
 
-    free = {(y, x) for y, x in layout.key_mask.nonzero().tolist()}
+    free = {(y, x) for y, x in layout.key_masks[0].nonzero().tolist()}
     positions = layout.support.width - SIZE + 1
     queries = {
         (layout.support.top + p // positions, layout.support.left + p % positions)
         for p in layout.query_position.tolist()
     }
     assert not any(touches(y, x) for y, x in free) and all(touches(y, x) for y, x in queries)
-    assert len(free) + len(queries) == layout.key_mask.numel()
+    assert len(free) + len(queries) == layout.key_masks[0].numel()
 
 
 def test_the_voted_loss_has_the_gradient_of_the_papers_sum_over_patches(
@@ -65,7 +66,7 @@ def test_the_voted_loss_has_the_gradient_of_the_papers_sum_over_patches(
 ) -> None:
     box = bounding_box(mask)
     rows, columns = box.slices
-    term = TextureTerm(network, image, mask, box, SIZE, 1, Searches())
+    term = TextureTerm(network, image, mask, box, SIZE, 1, Searches(), Sources(torch.ones_like(mask)))
     changed = image.clone()
     changed[:, rows, columns] = torch.rand(3, box.height, box.width, generator=torch.Generator().manual_seed(1))
     term.set_pixels(changed[:, rows, columns])
@@ -77,7 +78,7 @@ def test_the_voted_loss_has_the_gradient_of_the_papers_sum_over_patches(
     total = torch.zeros(())
     for (name, features), layer in zip(network(changed).items(), term.layers, strict=True):
         patches, whole = (F.unfold(x[None], SIZE)[0] for x in (features, known_features[name]))  # [9C, N]
-        free = layer.layout.key_mask.flatten()
+        free = layer.layout.key_masks[0].flatten()
         mine, known = patches[:, ~free], whole[:, free]
         matched = known[:, (F.normalize(mine, dim=0).T @ F.normalize(known, dim=0)).argmax(1)]
         placed = torch.zeros_like(whole).masked_scatter(~free, matched)
@@ -93,5 +94,6 @@ def test_the_voted_loss_has_the_gradient_of_the_papers_sum_over_patches(
 def test_a_layer_without_a_free_patch_is_left_out(network: TextureNetwork, image: Tensor) -> None:
     mask = torch.zeros(24, 24, dtype=torch.bool)
     mask[8:16, 8:16] = True  # of the 6 x 6 cells of relu3_1, a patch of 3 x 3 always touches the middle
-    term = TextureTerm(network, image[:, :24, :24], mask, bounding_box(mask), SIZE, 1, Searches())
+    sources = Sources(torch.ones_like(mask))
+    term = TextureTerm(network, image[:, :24, :24], mask, bounding_box(mask), SIZE, 1, Searches(), sources)
     assert [layer.name for layer in term.layers] == ["relu2_1"]
