@@ -61,6 +61,7 @@ EMBEDDED_VGG16 = EMBEDDED / "vgg16_relu4_1.safetensors"
 CONTENT_NETWORKS: dict[str, Path] = {
     "default": EMBEDDED / "content-l2.safetensors",
     "content-l2": EMBEDDED / "content-l2.safetensors",
+    "content-adv": EMBEDDED / "content-adv.safetensors",
 }
 """Names that `load_content_network` knows."""
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from neuralpatch_cuda.evaluation.metrics import psnr
+from neuralpatch_cuda.evaluation.metrics import gradient_magnitude, psnr
 from neuralpatch_cuda.networks.content import ContentConfig, ContentNetwork
 from neuralpatch_cuda.networks.weights import load_content_network, save_content_network
 
@@ -127,16 +127,33 @@ def test_save_and_load(network: ContentNetwork, tmp_path: Path) -> None:
     assert load_content_network(str(path)).config == SMALL
 
 
-def test_the_embedded_network_knows_photographs() -> None:
-    """It is nearer to what a hole hid than the mean colour of its surroundings is."""
+def example_crops() -> list[tuple[Tensor, Tensor]]:
+    """The example photograph with a hole in three places: image `[1, 3, 128, 192]` and mask."""
     photo = Image.open(Path(__file__).parents[2] / "examples" / "photo.jpg").convert("RGB").resize((192, 128))
     image = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None] / 255
-    network = load_content_network("content-l2")
-    gain = []
-    for left in (16, 64, 112):
-        mask = torch.zeros(1, 1, 128, 192)
+    masks = [torch.zeros(1, 1, 128, 192) for _ in range(3)]
+    for mask, left in zip(masks, (16, 64, 112), strict=True):
         mask[..., 40:88, left : left + 48] = 1
+    return [(image, mask) for mask in masks]
+
+
+@pytest.mark.parametrize("name", ["content-l2", "content-adv"])
+def test_the_embedded_networks_know_photographs(name: str) -> None:
+    """They are nearer to what a hole hid than the mean colour of its surroundings is."""
+    network = load_content_network(name)
+    gain = []
+    for image, mask in example_crops():
         hole = mask[0, 0] > 0
         mean = torch.where(mask > 0, image[..., ~hole].mean(-1)[..., None, None], image)
         gain.append(psnr(network(image, mask)[0], image[0], hole) - psnr(mean[0], image[0], hole))
     assert np.mean(gain) > 2
+
+
+def test_the_adversary_makes_predictions_sharper() -> None:
+    l2, adversarial = map(load_content_network, ("content-l2", "content-adv"))
+    assert l2.config == adversarial.config
+
+    def sharpness(network: ContentNetwork) -> float:
+        return sum(gradient_magnitude(network(i, m)[0], m[0, 0] > 0) for i, m in example_crops())
+
+    assert sharpness(adversarial) > 1.5 * sharpness(l2)
