@@ -18,8 +18,8 @@ from torch import Tensor
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.device import choose_device, choose_dtype
 from neuralpatch_cuda.errors import DeviceError, MaskError
-from neuralpatch_cuda.imaging.images import ImageLike, ImageT, composite, to_rgb
-from neuralpatch_cuda.imaging.masks import feather_weight, to_hole, to_region
+from neuralpatch_cuda.imaging.images import ImageLike, ImageT, check_image, composite, cut, paste, to_rgb, working_copy
+from neuralpatch_cuda.imaging.masks import feather_weight, grow, to_hole, to_region
 from neuralpatch_cuda.networks.texture import STRIDE
 from neuralpatch_cuda.networks.weights import load_texture_network
 from neuralpatch_cuda.stages import stage
@@ -29,7 +29,7 @@ from neuralpatch_cuda.synthesis.pyramid import resize, scale_sizes, shrink
 from neuralpatch_cuda.synthesis.scale import ScaleResult, ScaleSettings, synthesise
 from neuralpatch_cuda.synthesis.search import Searches
 from neuralpatch_cuda.synthesis.sources import Exemplar, Sources, sources_of
-from neuralpatch_cuda.synthesis.windows import find_windows
+from neuralpatch_cuda.synthesis.windows import Window, find_windows
 
 T = TypeVar("T")
 
@@ -207,58 +207,59 @@ class Inpainter:
             DeviceError: the GPU has too little memory.
             NetworkError: a content network of another maker fails or returns no image.
         """
+        started = time.perf_counter()
+        config = self.config
         with stage("prepare image and mask"):
-            least = self.config.patch_size * min(map(STRIDE.__getitem__, self._texture.layers))
-            pixels = to_rgb(image, least)
-            size = pixels.shape[-2], pixels.shape[-1]
-            hole = to_hole(mask, size, invert=self.config.invert_mask, dilate=self.config.mask_dilate)
-            region = None if source_mask is None else to_region(source_mask, size).to(self.device)
+            least = config.patch_size * min(map(STRIDE.__getitem__, self._texture.layers))
+            output = working_copy(image)
+            size = check_image(output, least)
+            hole = to_hole(mask, size, invert=config.invert_mask, dilate=config.mask_dilate)
+            region = None if source_mask is None else to_region(source_mask, size)
             others = tuple(Exemplar.whole(to_rgb(each, least).to(self.device)) for each in exemplars)
+            # What is blended around the hole must have been synthesised, too.
+            unknown = grow(hole, config.feather)
+            windows = find_windows(unknown, config.context)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        generator = torch.Generator().manual_seed(config.seed)
+        record = Recorder(callback, len(windows))
         try:
-            filled, info = self.fill(pixels.to(self.device), hole.to(self.device), callback, region, others)
+            for record.window, window in enumerate(windows):
+                self._fill_holes(output, hole, unknown, window, region, others, generator, record)
         except torch.OutOfMemoryError as error:
             raise DeviceError(
                 f"{self.device} has too little memory for this hole; use less context or the CPU."
             ) from error
-        with stage("composite"):
-            output = composite(image, filled, feather_weight(hole, self.config.feather))
+        info = record.info
+        info.seconds = time.perf_counter() - started
+        if self.device.type == "cuda":
+            info.peak_memory = torch.cuda.max_memory_allocated(self.device)
         return InpaintResult(output, info) if return_info else output
 
-    def fill(
+    def _fill_holes(
         self,
-        image: Tensor,
-        mask: Tensor,
-        callback: Callback | None = None,
-        region: Tensor | None = None,
-        exemplars: tuple[Exemplar, ...] = (),
-    ) -> tuple[Tensor, InpaintInfo]:
-        """Fill the hole of an image, window by window.
-
-        Args:
-            image: `[3, H, W]`, float32 in [0, 1].
-            mask: the hole, bool `[H, W]`.
-            callback: told of every iteration.
-            region: the part of the image that patches may be taken from, bool `[H, W]`.
-            exemplars: other images that they may be taken from.
-        """
-        started = time.perf_counter()
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-        generator = torch.Generator().manual_seed(self.config.seed)
-        filled, unknown = image.clone(), mask.clone()
-        windows = find_windows(mask, self.config.context)
-        record = Recorder(callback, len(windows))
-        for record.window, window in enumerate(windows):
-            rows, columns = window.box.slices
-            sources = sources_of(filled, unknown, window.box, region, exemplars)
-            # Parts of later windows' holes are filled along, for what is around them, and given up again.
-            result = self.fill_window(filled[:, rows, columns], unknown[rows, columns], sources, generator, record)
-            filled[:, rows, columns] = torch.where(window.own, result, filled[:, rows, columns])
-            unknown[rows, columns] &= ~window.own
-        record.info.seconds = time.perf_counter() - started
-        if self.device.type == "cuda":
-            record.info.peak_memory = torch.cuda.max_memory_allocated(self.device)
-        return filled, record.info
+        output: ImageT,
+        hole: Tensor,
+        unknown: Tensor,
+        window: Window,
+        region: Tensor | None,
+        exemplars: tuple[Exemplar, ...],
+        generator: torch.Generator,
+        record: Recorder,
+    ) -> None:
+        """Fill a window's own holes in the output, and take them from the unknown pixels; only it is held in floats."""
+        box, own = window.box, window.own
+        rows, columns = box.slices
+        with stage("prepare image and mask"):
+            part = cut(output, box)
+            pixels = to_rgb(part).to(self.device)
+            sources = sources_of(lambda box: to_rgb(cut(output, box)), unknown, box, region, exemplars).to(self.device)
+        # Parts of later windows' holes are filled along, for what is around them, and given up again.
+        filled = self.fill_window(pixels, unknown[rows, columns].to(self.device), sources, generator, record)
+        with stage("composite"):
+            weight = feather_weight(hole[rows, columns] & own, self.config.feather) * own
+            paste(output, composite(part, filled, weight), box)
+        unknown[rows, columns] &= ~own
 
     def fill_window(
         self, image: Tensor, mask: Tensor, sources: Sources, generator: torch.Generator, record: Recorder

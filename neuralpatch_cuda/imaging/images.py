@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from neuralpatch_cuda.errors import ImageError
+from neuralpatch_cuda.synthesis.boxes import Box
 
 Array: TypeAlias = npt.NDArray[Any]
 ImageLike: TypeAlias = Image.Image | Array | Tensor
@@ -48,6 +49,71 @@ def upright(image: Image.Image) -> Image.Image:
     return image
 
 
+def working_copy(image: ImageT) -> ImageT:
+    """A copy that may be written to: a PIL image as `upright` gives it, an array, or a tensor without gradient."""
+    if isinstance(image, Image.Image):
+        return upright(image)
+    return image.detach().clone() if isinstance(image, Tensor) else np.array(image)
+
+
+def check_image(image: ImageLike, smallest_side: int = 1) -> tuple[int, int]:
+    """Make sure that an image can be worked on; its values are looked at later.
+
+    Args:
+        image: see `to_rgb`; a PIL image is taken as it lies.
+        smallest_side: least height and width in pixels: what one patch spans.
+
+    Returns:
+        Height and width.
+
+    Raises:
+        TypeError: not a type or dtype that is supported.
+        ImageError: another PIL mode or shape, or too small.
+    """
+    if isinstance(image, Image.Image):
+        if image.mode not in (*NATIVE_MODES, *COLOUR_MODES, *INDEXED_MODES):
+            supported = ", ".join((*NATIVE_MODES, *COLOUR_MODES, *INDEXED_MODES))
+            raise ImageError(f"An image of PIL mode {image.mode} cannot be filled; convert it to one of {supported}.")
+        height, width = image.height, image.width
+    elif isinstance(image, Tensor):
+        _check(image, "torch", image.ndim == 3, "[C, H, W]", image.shape[0] if image.ndim else 0)
+        if image.dtype != torch.uint8 and not image.is_floating_point():
+            raise TypeError(f"A torch image must be uint8 or floating point in [0, 1], not {image.dtype}.")
+        height, width = image.shape[-2:]
+    elif isinstance(image, np.ndarray):
+        _check(image, "numpy", image.ndim in (2, 3), "[H, W] or [H, W, C]", image.shape[2] if image.ndim == 3 else 1)
+        if image.dtype.kind + str(image.dtype.itemsize) not in ("u1", "u2", "f4", "f8"):
+            raise TypeError(f"A numpy image must be uint8, uint16, or float32 or float64 in [0, 1], not {image.dtype}.")
+        height, width = image.shape[:2]
+    else:
+        raise TypeError(f"An image must be a PIL image, a numpy array or a torch tensor, not {type(image).__name__}.")
+    if min(height, width) < smallest_side:
+        raise ImageError(
+            f"The image is {width} x {height} px, but a single patch spans {smallest_side} px each way; use "
+            "a larger image or a smaller patch_size."
+        )
+    return height, width
+
+
+def cut(image: ImageT, box: Box) -> ImageT:
+    """A part of an image; of an array or a tensor a view."""
+    rows, columns = box.slices
+    if isinstance(image, Image.Image):
+        return image.crop((box.left, box.top, box.right, box.bottom))
+    return image[:, rows, columns] if isinstance(image, Tensor) else image[rows, columns]
+
+
+def paste(image: ImageT, part: ImageT, box: Box) -> None:
+    """Put a part of an image in its place."""
+    rows, columns = box.slices
+    if isinstance(image, Image.Image):
+        image.paste(part, (box.left, box.top))
+    elif isinstance(image, Tensor):
+        image[:, rows, columns] = part
+    else:
+        image[rows, columns] = part
+
+
 def to_rgb(image: ImageLike, smallest_side: int = 1) -> Tensor:
     """Bring an image to the tensor that is worked on. The image itself is left alone.
 
@@ -66,29 +132,16 @@ def to_rgb(image: ImageLike, smallest_side: int = 1) -> Tensor:
         TypeError: not one of these types or dtypes.
         ImageError: another PIL mode or shape, values outside [0, 1], NaN or infinite values, or too small.
     """
+    check_image(image, smallest_side)
     if isinstance(image, Image.Image):
-        return to_rgb(_pixels(upright(image)), smallest_side)
+        return to_rgb(_pixels(upright(image)))
     if isinstance(image, Tensor):
-        _check(image, "torch", image.ndim == 3, "[C, H, W]", image.shape[0] if image.ndim else 0)
-        if image.dtype != torch.uint8 and not image.is_floating_point():
-            raise TypeError(f"A torch image must be uint8 or floating point in [0, 1], not {image.dtype}.")
         planes = _unit(image.detach()[: _colours(len(image))])
-    elif isinstance(image, np.ndarray):
-        channels = image.shape[2] if image.ndim == 3 else 1
-        _check(image, "numpy", image.ndim in (2, 3), "[H, W] or [H, W, C]", channels)
-        if image.dtype.kind + str(image.dtype.itemsize) not in ("u1", "u2", "f4", "f8"):
-            raise TypeError(f"A numpy image must be uint8, uint16, or float32 or float64 in [0, 1], not {image.dtype}.")
-        planes = _unit(np.moveaxis(_with_channels(image)[..., : _colours(channels)], 2, 0))
+        floating = image.is_floating_point()
     else:
-        raise TypeError(f"An image must be a PIL image, a numpy array or a torch tensor, not {type(image).__name__}.")
-
-    height, width = planes.shape[-2:]
-    if min(height, width) < smallest_side:
-        raise ImageError(
-            f"The image is {width} x {height} px, but a single patch spans {smallest_side} px each way; use "
-            "a larger image or a smaller patch_size."
-        )
-    floating = image.is_floating_point() if isinstance(image, Tensor) else image.dtype.kind == "f"
+        channels = image.shape[2] if image.ndim == 3 else 1
+        planes = _unit(np.moveaxis(_with_channels(image)[..., : _colours(channels)], 2, 0))
+        floating = image.dtype.kind == "f"
     if floating:
         planes = _check_range(planes)
     return planes.expand(3, -1, -1).contiguous()
@@ -173,9 +226,6 @@ def _pixels(image: Image.Image) -> Array:
     """`[H, W]` or `[H, W, C]` of an upright image, in RGB if it has colours."""
     if image.mode in COLOUR_MODES:
         return np.asarray(image.convert("RGB"))
-    if image.mode not in NATIVE_MODES:
-        supported = ", ".join((*NATIVE_MODES, *COLOUR_MODES, *INDEXED_MODES))
-        raise ImageError(f"An image of PIL mode {image.mode} cannot be filled; convert it to one of {supported}.")
     return np.asarray(image)
 
 

@@ -63,12 +63,23 @@ def to_hole(mask: MaskLike, size: tuple[int, int], invert: bool = False, dilate:
             f"The mask covers {share:.0%} of the image; if white was to be kept, use invert_mask.",
             stacklevel=2,
         )
-    if dilate:
-        near = _near(hole, dilate)
-        hole[near] = _distance(hole[near]) <= dilate
-        if hole.all():
-            raise MaskError(f"The mask, grown by {dilate} px, covers the whole image: nothing is left to copy from.")
-    return torch.from_numpy(hole)
+    return grow(torch.from_numpy(hole), dilate)
+
+
+def grow(hole: Tensor, radius: int) -> Tensor:
+    """Grow a hole, bool `[H, W]`, by a disc of this radius in pixels.
+
+    Raises:
+        MaskError: nothing is left to copy from.
+    """
+    if radius == 0:
+        return hole
+    grown = hole.numpy(force=True).copy()
+    near = _near(grown, radius)
+    grown[near] = _distance(grown[near]) <= radius
+    if grown.all():
+        raise MaskError(f"The mask, grown by {radius} px, covers the whole image: nothing is left to copy from.")
+    return torch.from_numpy(grown)
 
 
 def to_region(mask: MaskLike, size: tuple[int, int]) -> Tensor:

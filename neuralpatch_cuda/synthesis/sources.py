@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,6 +27,9 @@ class Exemplar(NamedTuple):
         """All of an image."""
         return cls(image, torch.ones_like(image[0], dtype=torch.bool))
 
+    def to(self, device: torch.device) -> Exemplar:
+        return Exemplar(self.image.to(device), self.usable.to(device))
+
     def at(self, ratio: float, least: int) -> Exemplar:
         """Made smaller by a factor of at most 1, with sides of at least so many pixels."""
         height, width = (max(least, round(side * ratio)) for side in self.usable.shape)
@@ -40,6 +44,9 @@ class Sources:
     """Pixels of the window, bool `[H, W]`; its hole's are left out later."""
     exemplars: tuple[Exemplar, ...] = ()
 
+    def to(self, device: torch.device) -> Sources:
+        return Sources(self.usable.to(device), tuple(exemplar.to(device) for exemplar in self.exemplars))
+
     def at(self, size: tuple[int, int], least: int) -> Sources:
         """For a scale whose window has this height and width; exemplars have sides of at least `least` pixels."""
         ratio = min(size) / min(self.usable.shape)
@@ -53,12 +60,16 @@ def resize_region(region: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def sources_of(
-    image: Tensor, unknown: Tensor, window: Box, region: Tensor | None, exemplars: tuple[Exemplar, ...]
+    read: Callable[[Box], Tensor],
+    unknown: Tensor,
+    window: Box,
+    region: Tensor | None,
+    exemplars: tuple[Exemplar, ...],
 ) -> Sources:
     """What a window may take patches from.
 
     Args:
-        image: the photograph, `[3, H, W]`.
+        read: gives the photograph's pixels in a box, `[3, h, w]`.
         unknown: its holes, bool `[H, W]`.
         window: the part that is filled now.
         region: the part that patches may be taken from, bool `[H, W]`; None for the window. Where it reaches beyond
@@ -72,5 +83,5 @@ def sources_of(
     if not window.contains(box):
         down, across = box.slices
         hidden = unknown[down, across]
-        exemplars = (Exemplar(smooth_fill(image[:, down, across], hidden), region[down, across] & ~hidden), *exemplars)
+        exemplars = (Exemplar(smooth_fill(read(box), hidden), region[down, across] & ~hidden), *exemplars)
     return Sources(region[rows, columns], exemplars)
