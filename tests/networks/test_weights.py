@@ -421,8 +421,8 @@ def test_content_header_with_an_error(tmp_path: Path, config: str | None) -> Non
 @pytest.mark.parametrize(("width", "dilations"), [(16, [1]), (8, [1, 1]), (8, [])])
 def test_content_weights_that_do_not_fit_their_header(tmp_path: Path, width: int, dilations: list[int]) -> None:
     path = tmp_path / "content.safetensors"
-    config = json.dumps({"width": width, "dilations": dilations})
-    state = dict(ContentNetwork(ContentConfig(8, (1,))).state_dict())
+    config = json.dumps({"width": width, "dilations": dilations, "detail": [1], "noise": 0.0})
+    state = dict(ContentNetwork(ContentConfig(8, (1,), (1,))).state_dict())
     save_file(state, path, {"network": "content", "config": config})
     with pytest.raises(WeightsError, match="of another network") as error:
         load_content_network(path)
