@@ -87,7 +87,9 @@ void* current_stream(int32_t device) {
   if (aoti_torch_get_current_cuda_stream == nullptr)
     throw std::runtime_error("this PyTorch has no CUDA support");
   void* stream = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device, &stream));
+  // The macro that checks such codes has another name in each PyTorch.
+  STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream(device, &stream) == AOTI_TORCH_SUCCESS,
+                  "no current stream of CUDA device ", device);
   return stream;
 }
 

@@ -25,6 +25,9 @@ CASES = [  # channels, query height and width, key height and width, size
     (2, 45, 44, 50, 150, 41),  # a halo of more than a vector
 ]
 
+SPLIT = 3 * 2**-18
+"""Of a score, at most what CUDA's split of float32 into two bfloat16 terms leaves out."""
+
 
 def random_mask(height: int, width: int, size: int, share: float, device: torch.device) -> Tensor:
     mask = torch.rand(height - size + 1, width - size + 1) < share
@@ -55,6 +58,8 @@ def check(query: Tensor, key: Tensor, query_mask: Tensor, key_mask: Tensor, size
     torch_index, torch_score = reference.match_patches(query.float(), key.float(), query_mask, key_mask, size)
     torch_error = (torch_score - exact.gather(1, torch_index[:, None])[:, 0]).abs().max()
     tolerance = 4 * torch_error + 2e-7
+    if query.is_cuda and query.dtype == torch.float32:
+        tolerance += SPLIT
     assert (score - achieved).abs().max() <= tolerance
     # An inexact score may only ever prefer a key that is as good as the best within that error.
     assert (best - achieved).max() <= 2 * tolerance
@@ -63,6 +68,8 @@ def check(query: Tensor, key: Tensor, query_mask: Tensor, key_mask: Tensor, size
 @pytest.mark.parametrize("case", CASES)
 def test_matches_reference(case, dtype, make_map, device):
     channels, query_height, query_width, key_height, key_width, size = case
+    if device.type == "cuda" and size > 7:
+        pytest.skip("CUDA takes patches of up to 7 pixels")
     query = make_map(channels, query_height, query_width, dtype)
     key = make_map(channels, key_height, key_width, dtype)
     query_mask = random_mask(query_height, query_width, size, 0.4, device)
@@ -99,7 +106,7 @@ def test_finds_copies(device):
     )
     rows, columns = torch.meshgrid(torch.arange(5, 18), torch.arange(8, 28), indexing="ij")
     assert torch.equal(index.cpu(), (rows * 38 + columns).flatten())
-    torch.testing.assert_close(score, torch.ones_like(score), rtol=0, atol=1e-6)
+    torch.testing.assert_close(score, torch.ones_like(score), rtol=0, atol=1e-6 if device.type == "cpu" else SPLIT)
 
 
 def test_ties_go_to_the_lowest_index(dtype, device):
