@@ -18,7 +18,7 @@ from torch import Tensor
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.device import choose_device, choose_dtype
 from neuralpatch_cuda.errors import DeviceError, MaskError
-from neuralpatch_cuda.imaging.images import ImageLike, ImageT, check_image, composite, cut, paste, to_rgb, working_copy
+from neuralpatch_cuda.imaging.images import ImageLike, ImageT, composite, cut, paste, size_of, to_rgb, working_copy
 from neuralpatch_cuda.imaging.masks import feather_weight, grow, to_hole, to_region
 from neuralpatch_cuda.networks.texture import STRIDE
 from neuralpatch_cuda.networks.weights import load_texture_network
@@ -211,8 +211,8 @@ class Inpainter:
         config = self.config
         with stage("prepare image and mask"):
             least = config.patch_size * min(map(STRIDE.__getitem__, self._texture.layers))
-            output = working_copy(image)
-            size = check_image(output, least)
+            output = working_copy(image, least)
+            size = size_of(output)
             hole = to_hole(mask, size, invert=config.invert_mask, dilate=config.mask_dilate)
             region = None if source_mask is None else to_region(source_mask, size)
             others = tuple(Exemplar.whole(to_rgb(each, least).to(self.device)) for each in exemplars)
@@ -253,9 +253,11 @@ class Inpainter:
         with stage("prepare image and mask"):
             part = cut(output, box)
             pixels = to_rgb(part).to(self.device)
-            sources = sources_of(lambda box: to_rgb(cut(output, box)), unknown, box, region, exemplars).to(self.device)
+            sources = sources_of(lambda box: to_rgb(cut(output, box)).cpu(), unknown, box, region, exemplars)
         # Parts of later windows' holes are filled along, for what is around them, and given up again.
-        filled = self.fill_window(pixels, unknown[rows, columns].to(self.device), sources, generator, record)
+        filled = self.fill_window(
+            pixels, unknown[rows, columns].to(self.device), sources.to(self.device), generator, record
+        )
         with stage("composite"):
             weight = feather_weight(hole[rows, columns] & own, self.config.feather) * own
             paste(output, composite(part, filled, weight), box)

@@ -1,13 +1,14 @@
 """The whole algorithm, on a crop of the example photograph and with few iterations."""
 
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from scipy import ndimage
 
 from neuralpatch_cuda import InpaintConfig, Inpainter, inpaint
@@ -163,6 +164,22 @@ def test_another_photograph_shows_what_the_hole_hides(photo: Image.Image, mask: 
     assert error(exemplars=[other], search="patchmatch") < 0.6 * error()
 
 
+def test_an_oriented_photograph_is_filled_upright(painter: Inpainter, photo: Image.Image, mask: np.ndarray) -> None:
+    lying = photo.transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # to be turned clockwise by a quarter
+    stored = BytesIO()
+    lying.save(stored, "PNG", exif=exif)
+    filled = painter(Image.open(stored), mask)
+    assert (np.asarray(filled) == np.asarray(painter(photo, mask))).all()
+    assert ExifTags.Base.Orientation not in filled.getexif()
+
+
+def test_what_is_no_image_is_refused(painter: Inpainter, mask: np.ndarray) -> None:
+    with pytest.raises(TypeError, match="not str"):
+        painter("photo.png", mask)  # type: ignore[call-overload]
+
+
 def test_a_source_mask_must_mark_something_of_the_image(painter: Inpainter, photo: Image.Image) -> None:
     mask = np.zeros((200, 300), np.bool_)
     mask[60:90, 100:130] = True
@@ -256,7 +273,8 @@ def test_content_side(photo: Image.Image, mask: np.ndarray, side: int | None, si
     pixels, hole = torch.from_numpy(np.array(photo)).permute(2, 0, 1) / 255, torch.from_numpy(mask)
     for network, size in zip((Ramp(), "default"), sizes, strict=True):
         painter = Inpainter(InpaintConfig(content_network=network, content_side=side))
-        assert painter.predict_content(pixels, hole).shape == (3, size, round(1.5 * size))
+        guess = painter.predict_content(pixels.to(painter.device), hole.to(painter.device))
+        assert guess.shape == (3, size, round(1.5 * size))
 
 
 def test_a_foreign_network_is_not_told_what_was_in_the_hole(photo: Image.Image, mask: np.ndarray) -> None:

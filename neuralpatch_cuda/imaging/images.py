@@ -49,49 +49,23 @@ def upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def working_copy(image: ImageT) -> ImageT:
-    """A copy that may be written to: a PIL image as `upright` gives it, an array, or a tensor without gradient."""
+def working_copy(image: ImageT, smallest_side: int = 1) -> ImageT:
+    """A copy that may be written to: a PIL image as `upright` gives it, an array, or a tensor without gradient.
+
+    Raises:
+        TypeError, ImageError: as `to_rgb`, but for the values, which are not looked at yet.
+    """
+    _check_kind(image, smallest_side)
     if isinstance(image, Image.Image):
         return upright(image)
     return image.detach().clone() if isinstance(image, Tensor) else np.array(image)
 
 
-def check_image(image: ImageLike, smallest_side: int = 1) -> tuple[int, int]:
-    """Make sure that an image can be worked on; its values are looked at later.
-
-    Args:
-        image: see `to_rgb`; a PIL image is taken as it lies.
-        smallest_side: least height and width in pixels: what one patch spans.
-
-    Returns:
-        Height and width.
-
-    Raises:
-        TypeError: not a type or dtype that is supported.
-        ImageError: another PIL mode or shape, or too small.
-    """
+def size_of(image: ImageLike) -> tuple[int, int]:
+    """Height and width; a PIL image's as it lies."""
     if isinstance(image, Image.Image):
-        if image.mode not in (*NATIVE_MODES, *COLOUR_MODES, *INDEXED_MODES):
-            supported = ", ".join((*NATIVE_MODES, *COLOUR_MODES, *INDEXED_MODES))
-            raise ImageError(f"An image of PIL mode {image.mode} cannot be filled; convert it to one of {supported}.")
-        height, width = image.height, image.width
-    elif isinstance(image, Tensor):
-        _check(image, "torch", image.ndim == 3, "[C, H, W]", image.shape[0] if image.ndim else 0)
-        if image.dtype != torch.uint8 and not image.is_floating_point():
-            raise TypeError(f"A torch image must be uint8 or floating point in [0, 1], not {image.dtype}.")
-        height, width = image.shape[-2:]
-    elif isinstance(image, np.ndarray):
-        _check(image, "numpy", image.ndim in (2, 3), "[H, W] or [H, W, C]", image.shape[2] if image.ndim == 3 else 1)
-        if image.dtype.kind + str(image.dtype.itemsize) not in ("u1", "u2", "f4", "f8"):
-            raise TypeError(f"A numpy image must be uint8, uint16, or float32 or float64 in [0, 1], not {image.dtype}.")
-        height, width = image.shape[:2]
-    else:
-        raise TypeError(f"An image must be a PIL image, a numpy array or a torch tensor, not {type(image).__name__}.")
-    if min(height, width) < smallest_side:
-        raise ImageError(
-            f"The image is {width} x {height} px, but a single patch spans {smallest_side} px each way; use "
-            "a larger image or a smaller patch_size."
-        )
+        return image.height, image.width
+    height, width = image.shape[-2:] if isinstance(image, Tensor) else image.shape[:2]
     return height, width
 
 
@@ -132,7 +106,7 @@ def to_rgb(image: ImageLike, smallest_side: int = 1) -> Tensor:
         TypeError: not one of these types or dtypes.
         ImageError: another PIL mode or shape, values outside [0, 1], NaN or infinite values, or too small.
     """
-    check_image(image, smallest_side)
+    _check_kind(image, smallest_side)
     if isinstance(image, Image.Image):
         return to_rgb(_pixels(upright(image)))
     if isinstance(image, Tensor):
@@ -237,6 +211,32 @@ def _colours(channels: int) -> int:
 def _with_channels(array: Array) -> Array:
     """A view `[H, W, C]` of `[H, W]` or `[H, W, C]`."""
     return array if array.ndim == 3 else array[..., None]
+
+
+def _check_kind(image: ImageLike, smallest_side: int) -> None:
+    """Make sure that an image is of a type, mode, dtype and size that can be worked on; see `to_rgb`."""
+    if isinstance(image, Image.Image):
+        supported = (*NATIVE_MODES, *COLOUR_MODES, *INDEXED_MODES)
+        if image.mode not in supported:
+            raise ImageError(
+                f"An image of PIL mode {image.mode} cannot be filled; convert it to one of {', '.join(supported)}."
+            )
+    elif isinstance(image, Tensor):
+        _check(image, "torch", image.ndim == 3, "[C, H, W]", image.shape[0] if image.ndim else 0)
+        if image.dtype != torch.uint8 and not image.is_floating_point():
+            raise TypeError(f"A torch image must be uint8 or floating point in [0, 1], not {image.dtype}.")
+    elif isinstance(image, np.ndarray):
+        _check(image, "numpy", image.ndim in (2, 3), "[H, W] or [H, W, C]", image.shape[2] if image.ndim == 3 else 1)
+        if image.dtype.kind + str(image.dtype.itemsize) not in ("u1", "u2", "f4", "f8"):
+            raise TypeError(f"A numpy image must be uint8, uint16, or float32 or float64 in [0, 1], not {image.dtype}.")
+    else:
+        raise TypeError(f"An image must be a PIL image, a numpy array or a torch tensor, not {type(image).__name__}.")
+    height, width = size_of(image)
+    if min(height, width) < smallest_side:
+        raise ImageError(
+            f"The image is {width} x {height} px, but a single patch spans {smallest_side} px each way; use "
+            "a larger image or a smaller patch_size."
+        )
 
 
 def _check(image: Array | Tensor, kind: str, shaped: bool, shape: str, channels: int) -> None:

@@ -67,18 +67,17 @@ def to_hole(mask: MaskLike, size: tuple[int, int], invert: bool = False, dilate:
 
 
 def grow(hole: Tensor, radius: int) -> Tensor:
-    """Grow a hole, bool `[H, W]`, by a disc of this radius in pixels.
+    """A hole, bool `[H, W]`, grown by a disc of this radius in pixels; always a new tensor, on the CPU.
 
     Raises:
         MaskError: nothing is left to copy from.
     """
-    if radius == 0:
-        return hole
     grown = hole.numpy(force=True).copy()
-    near = _near(grown, radius)
-    grown[near] = _distance(grown[near]) <= radius
-    if grown.all():
-        raise MaskError(f"The mask, grown by {radius} px, covers the whole image: nothing is left to copy from.")
+    if radius:
+        near = _near(grown, radius)
+        grown[near] = _distance(grown[near]) <= radius
+        if grown.all():
+            raise MaskError(f"The mask, grown by {radius} px, covers the whole image: nothing is left to copy from.")
     return torch.from_numpy(grown)
 
 

@@ -8,7 +8,18 @@ import torch
 from PIL import ExifTags, Image
 
 from neuralpatch_cuda.errors import ImageError
-from neuralpatch_cuda.imaging.images import composite, to_rgb, upright
+from neuralpatch_cuda.imaging.images import (
+    COLOUR_MODES,
+    NATIVE_MODES,
+    composite,
+    cut,
+    paste,
+    size_of,
+    to_rgb,
+    upright,
+    working_copy,
+)
+from neuralpatch_cuda.synthesis.boxes import Box
 
 HEIGHT, WIDTH = 20, 30
 HOLE = (slice(4, 9), slice(10, 17))
@@ -262,3 +273,23 @@ def test_bad_images(image: Any, error: type[Exception], words: str) -> None:
 def test_a_rounding_error_is_not_out_of_range() -> None:
     rgb = to_rgb(with_value(1 + 1e-7))
     assert rgb.max() == 1
+
+
+@pytest.mark.parametrize("mode", [*NATIVE_MODES, *COLOUR_MODES])
+def test_a_part_is_cut_out_and_put_back(mode: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, 20 * 30 * 4, dtype=np.uint8).tobytes()
+    size = len(Image.new(mode, (30, 20)).tobytes())
+    image = Image.frombytes(mode, (30, 20), pixels[:size])
+    copy, box = working_copy(image), Box(3, 5, 17, 21)
+    part = cut(copy, box)
+    assert size_of(part) == (14, 16)
+    paste(copy, Image.new(mode, part.size), box)
+    assert copy.tobytes() != image.tobytes()
+    paste(copy, part, box)
+    assert copy.tobytes() == image.tobytes()
+
+
+def test_a_working_copy_is_checked_first() -> None:
+    for wrong in ("photo.png", None, [[1, 2], [3, 4]]):
+        with pytest.raises(TypeError, match="must be a PIL image, a numpy array or a torch tensor"):
+            working_copy(wrong)  # type: ignore[type-var]
