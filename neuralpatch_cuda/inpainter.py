@@ -6,9 +6,10 @@ each scale is sharpened by joint content and texture optimisation and handed up 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar, overload
 
 import torch
@@ -25,6 +26,7 @@ from neuralpatch_cuda.networks.weights import load_texture_network
 from neuralpatch_cuda.stages import stage
 from neuralpatch_cuda.synthesis.content import resolve_content_network
 from neuralpatch_cuda.synthesis.layout import Matches
+from neuralpatch_cuda.synthesis.memory import default_budget
 from neuralpatch_cuda.synthesis.pyramid import resize, scale_sizes, shrink
 from neuralpatch_cuda.synthesis.scale import ScaleResult, ScaleSettings, synthesise
 from neuralpatch_cuda.synthesis.search import Searches
@@ -32,6 +34,11 @@ from neuralpatch_cuda.synthesis.sources import Exemplar, Sources, sources_of
 from neuralpatch_cuda.synthesis.windows import Window, find_windows
 
 T = TypeVar("T")
+
+LEAST_BUDGET = 2**26
+"""Bytes; a GPU that has less to spare is given up."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -293,7 +300,7 @@ class Inpainter:
                 searches=Searches(config.search, matches, config.seed),
                 memory_budget=config.memory_budget,
             )
-            result = synthesise(self._texture, x, hole, settings, sources.at(size, least), record.iteration)
+            result = self._synthesise(x, hole, settings, sources.at(size, least), record)
             if size == sizes[-1] and not result.layers:
                 raise MaskError(
                     "No patch of known pixels is left near the hole to copy from; use a smaller mask or more context."
@@ -301,6 +308,22 @@ class Inpainter:
             x, matches = result.image, result.matches or matches
             record.finish_scale(result)
         return x
+
+    def _synthesise(
+        self, x: Tensor, hole: Tensor, settings: ScaleSettings, sources: Sources, record: Recorder
+    ) -> ScaleResult:
+        """One scale; where the GPU has too little memory for it, once more with half as much, and so on."""
+        while True:
+            try:
+                return synthesise(self._texture, x, hole, settings, sources, record.iteration)
+            except torch.OutOfMemoryError:
+                budget = (settings.memory_budget or default_budget(self.device)) // 2
+                if budget < LEAST_BUDGET:
+                    raise
+            # Out of the handler, which held on to what the failed attempt had allocated.
+            torch.cuda.empty_cache()
+            logger.warning("%s ran out of memory; goes on with a budget of %d MB.", self.device, budget // 10**6)
+            settings = replace(settings, memory_budget=budget)
 
     def predict_content(self, image: Tensor, mask: Tensor) -> Tensor:
         """The content network's filling of a window, at its short side or the window's own if less."""

@@ -15,6 +15,7 @@ from neuralpatch_cuda import InpaintConfig, Inpainter, inpaint
 from neuralpatch_cuda.errors import DeviceError, MaskError, NetworkError
 from neuralpatch_cuda.imaging.images import to_rgb
 from neuralpatch_cuda.inpainter import Progress, at_scale
+from neuralpatch_cuda.synthesis.scale import synthesise
 
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
 
@@ -309,3 +310,35 @@ def test_a_foreign_network_that_returns_no_image(photo: Image.Image, mask: np.nd
     painter = Inpainter(InpaintConfig(content_network=lambda image, mask: image[..., 4:]))
     with pytest.raises(NetworkError, match=r"must return a float tensor \[1, 3, "):
         painter(photo, mask)
+
+
+BRIEF = {"device": "cpu", "precision": "bf16", "iterations": 4, "rematch_every": 2, "scales": 1}
+
+
+def test_a_smaller_budget_gives_the_same_picture(photo: Image.Image, mask: np.ndarray) -> None:
+    filled = [inpaint(photo, mask, memory_budget=budget, **BRIEF) for budget in (None, "1MB")]
+    assert (np.asarray(filled[0]) == np.asarray(filled[1])).all()
+
+
+def test_a_gpu_that_is_out_of_memory_goes_on_in_smaller_tiles(
+    photo: Image.Image, mask: np.ndarray, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = inpaint(photo, mask, **BRIEF)
+    real, budgets = synthesise, []
+
+    def synthesise_with_little(network, image, hole, settings, *others):
+        budgets.append(settings.memory_budget)
+        if settings.memory_budget is None or settings.memory_budget > 3e8:
+            raise torch.OutOfMemoryError
+        return real(network, image, hole, settings, *others)
+
+    monkeypatch.setattr("neuralpatch_cuda.inpainter.synthesise", synthesise_with_little)
+    monkeypatch.setattr("neuralpatch_cuda.inpainter.default_budget", lambda device: 10**9)
+    filled = inpaint(photo, mask, **BRIEF)
+    assert budgets[:3] == [None, 5 * 10**8, 25 * 10**7]
+    assert "ran out of memory" in caplog.text
+    assert (np.asarray(filled) == np.asarray(expected)).all()
+
+    monkeypatch.setattr("neuralpatch_cuda.inpainter.LEAST_BUDGET", 4 * 10**8)
+    with pytest.raises(DeviceError, match="too little memory"):
+        inpaint(photo, mask, **BRIEF)

@@ -29,6 +29,10 @@ class Box:
     def slices(self) -> tuple[slice, slice]:
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
+    @property
+    def empty(self) -> bool:
+        return self.height <= 0 or self.width <= 0
+
     def grown(self, margin: int) -> Box:
         """With `margin` more on each side."""
         return Box(self.top - margin, self.left - margin, self.bottom + margin, self.right + margin)

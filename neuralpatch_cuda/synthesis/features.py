@@ -127,7 +127,11 @@ class Step:
         self._returned = computed.grown(padding - 1)
         weight = convolution.weight
         self._convolve = Convolution(weight, convolution.bias, 0, read)
-        self._convolve_back = Convolution(weight.flip(2, 3).transpose(0, 1), None, padding, computed)
+        # oneDNN rounds otherwise where the padding is 2, and the result must not depend on where the boxes end.
+        self._padded = computed.grown(padding // 2)
+        self._computed = computed
+        back = weight.flip(2, 3).transpose(0, 1)
+        self._convolve_back = Convolution(back, None, padding - padding // 2, self._padded)
 
     def forward(self, x: Tensor) -> Tensor:
         """From the changing cells of the last step's output, `[1, C, h, w]`, to this one's, before the ReLU."""
@@ -142,7 +146,8 @@ class Step:
 
     def backward(self, gradient: Tensor) -> Tensor:
         """From the gradient of `forward`'s result to that of its argument."""
-        gradient = refit(self._convolve_back(gradient), self._returned, self._used)
+        gradient = self._convolve_back(refit(gradient, self._computed, self._padded))
+        gradient = refit(gradient, self._returned, self._used)
         if not self._first:
             torch.ops.aten.threshold_backward.grad_input(gradient, self._changing, 0, grad_input=gradient)
         gradient = refit(gradient, self._used, self._given)

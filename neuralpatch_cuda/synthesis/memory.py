@@ -1,4 +1,4 @@
-"""What a scale's features may take of the memory, and whether they must be computed in tiles for it."""
+"""What a scale takes of the memory, and whether its features must be computed in tiles for it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ import math
 import psutil
 import torch
 
-from neuralpatch_cuda.networks.texture import TextureNetwork
-from neuralpatch_cuda.synthesis.tiles import margin
+from neuralpatch_cuda.networks.texture import CHANNELS, STRIDE, TextureNetwork
+from neuralpatch_cuda.synthesis.optimiser import HISTORY
 
 # Numbers in the network's format per pixel, measured with VGG-16 up to relu4_1 on the CPU.
 WINDOW_VALUES = 170
 """Of the window, while its features are computed at once."""
 BOX_VALUES = 820
 """Of the box that changes: what `LocalFeatures` keeps, and an iteration."""
-TILE_VALUES = 820
-"""Of a tile with its margin, in an iteration of `TiledFeatures`."""
+MAP_VALUES = 150
+"""Of the box: what `TiledFeatures` keeps, gradients between its parts, and the targets."""
+TILE_VALUES = 500
+"""Of a tile of `TiledFeatures`."""
+
+# Bytes per pixel, whatever the format.
+PICTURE_BYTES = 60
+"""Of the window: the photograph and the states of the filling, of 12 bytes each."""
+STATE_BYTES = 24 * HISTORY + 120
+"""Of the box: what the optimiser remembers, and some vectors of 12 bytes."""
 
 LEAST_SIDE = 128
-"""Of a tile in pixels, whatever the budget: below it, nearly all of the time goes into margins."""
+"""Of a tile in pixels, whatever the budget: below it, most of the time goes into what tiles share."""
 
 FREE_SHARE = 0.5
 """Of the free memory, which is used where no budget is given."""
@@ -32,21 +40,23 @@ def free_bytes(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def tile_side(
-    network: TextureNetwork, window_pixels: int, box_pixels: int, budget: int | None, device: torch.device
-) -> int | None:
-    """Side in pixels of the tiles that keep the features of a scale within the budget; None where none are needed.
+def default_budget(device: torch.device) -> int:
+    """Bytes that a scale may take where the user does not say."""
+    return round(FREE_SHARE * free_bytes(device))
+
+
+def tile_side(network: TextureNetwork, window_pixels: int, box_pixels: int, budget: int) -> int | None:
+    """Side in pixels of the tiles that keep a scale within the budget; None where none are needed.
 
     Args:
         network: gives the features.
         window_pixels: number of pixels of the window.
         box_pixels: of the box that changes.
-        budget: bytes; None for a share of what is free.
-        device: where the features are.
+        budget: bytes.
     """
-    if budget is None:
-        budget = round(FREE_SHARE * free_bytes(device))
-    values = budget // network.convolution(network.depth[0]).weight.element_size()
+    known = sum(CHANNELS[layer] / STRIDE[layer] ** 2 for layer in network.layers) * window_pixels
+    itemsize = network.convolution(network.depth[0]).weight.element_size()
+    values = (budget - PICTURE_BYTES * window_pixels - STATE_BYTES * box_pixels) / itemsize - known
     if max(WINDOW_VALUES * window_pixels, BOX_VALUES * box_pixels) <= values:
         return None
-    return max(LEAST_SIDE, math.isqrt(values // TILE_VALUES) - 2 * margin(network))
+    return max(LEAST_SIDE, math.isqrt(max(0, round((values - MAP_VALUES * box_pixels) / TILE_VALUES))))

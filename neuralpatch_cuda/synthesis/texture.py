@@ -11,7 +11,7 @@ from neuralpatch_cuda.stages import stage
 from neuralpatch_cuda.synthesis.boxes import Box, refit
 from neuralpatch_cuda.synthesis.features import LocalFeatures
 from neuralpatch_cuda.synthesis.layout import Layout, Matches, lay_out
-from neuralpatch_cuda.synthesis.memory import tile_side
+from neuralpatch_cuda.synthesis.memory import default_budget, tile_side
 from neuralpatch_cuda.synthesis.search import Search, Searches
 from neuralpatch_cuda.synthesis.sources import Sources
 from neuralpatch_cuda.synthesis.tiles import TiledFeatures, compute_features
@@ -101,7 +101,7 @@ class TextureTerm:
             alpha: weight of the mean of the layers' relative losses.
             searches: gives each layer its search.
             sources: where patches may be taken from.
-            memory_budget: of the features, in bytes; None for a share of what is free.
+            memory_budget: of the scale, in bytes; None for a share of what is free.
         """
         usable = [exemplar.usable for exemplar in sources.exemplars]
         layouts = {name: lay_out(mask, STRIDE[name], patch_size, sources.usable, usable) for name in network.layers}
@@ -110,7 +110,8 @@ class TextureTerm:
         if used:
             supports = {name: layout.support for name, layout in used.items()}
             with stage("known features"):
-                side = tile_side(network, image[0].numel(), box.height * box.width, memory_budget, image.device)
+                budget = memory_budget or default_budget(image.device)
+                side = tile_side(network, image[0].numel(), box.height * box.width, budget)
                 self._features = (
                     LocalFeatures(network, image, box, supports)
                     if side is None

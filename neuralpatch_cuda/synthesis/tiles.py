@@ -1,75 +1,142 @@
-"""A texture network's features as a function of a box of the window's pixels, computed tile by tile.
+"""A texture network's features as a function of a box of the window's pixels, in bounded memory.
 
-`LocalFeatures` keeps the activations of every layer; here they live for one tile only, which goes forward and, since
-the loss in a feature depends on no other, at once backward. For matching, which needs all of them, the features are
-computed once more. Each tile has a margin as wide as the receptive field, so that they are those of the whole window.
+`LocalFeatures` keeps the activations of every layer. Here the network is cut into parts where its maps are small, after
+poolings and at the wanted layers; between the parts whole maps are kept, and within a part everything is computed tile
+by tile, forward and, once more, for the way back (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016).
+A tile reads as many cells around it as its result depends on, so that every number is the sum of the same products,
+whatever the tiles: the result is that of `LocalFeatures`, to the bit where the convolutions' rounding does not depend
+on the shape of their input, as on the CPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from functools import reduce
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from neuralpatch_cuda.networks.texture import STRIDE, TextureNetwork
 from neuralpatch_cuda.synthesis.boxes import Box, refit
-from neuralpatch_cuda.synthesis.features import Compare
+from neuralpatch_cuda.synthesis.features import Compare, Convolution, Pooling, reach
+
+USUAL = Box(0, 0, 64, 64)
+"""What the convolutions' weights are laid out for; any other size will do."""
 
 
-def margin(network: TextureNetwork) -> int:
-    """Pixels around a cell that its features depend on, in whole cells of the deepest layer."""
-    pixels = sum(STRIDE[layer] for layer in network.depth)
-    deepest = STRIDE[network.layers[-1]]
-    return -(-pixels // deepest) * deepest
-
-
-def tiles(region: Box, window: Box, side: int) -> Iterator[Box]:
-    """Squares that cover a region, on a grid of the window's."""
+def tiles(region: Box, side: int) -> Iterator[Box]:
+    """Squares that cover a region, on a grid of its whole map's."""
     for top in range(region.top // side * side, region.bottom, side):
         for left in range(region.left // side * side, region.right, side):
-            yield Box(top, left, top + side, left + side).intersection(window)
+            yield Box(top, left, top + side, left + side).intersection(region)
 
 
-@torch.no_grad()
-def compute(
-    network: TextureNetwork, image: Tensor, region: Box, wanted: dict[str, Box], side: int, out: dict[str, Tensor]
-) -> None:
-    """Write the features of a region's tiles, as far as they are wanted, into maps that cover `wanted`."""
-    window = Box(0, 0, *image.shape[-2:])
-    for tile in tiles(region, window, side):
-        read = tile.grown(margin(network)).intersection(window)
-        rows, columns = read.slices
-        for layer, features in network(image[:, rows, columns]).items():
-            if layer not in wanted:
-                continue
-            if layer not in out:
-                box = wanted[layer]
-                out[layer] = features.new_empty(box.height, box.width, len(features)).permute(2, 0, 1)
-            cells = tile.shrunk(STRIDE[layer])
-            if cells.intersects(wanted[layer]):
-                cells = cells.intersection(wanted[layer])
-                refit(out[layer], wanted[layer], cells).copy_(refit(features, read.shrunk(STRIDE[layer]), cells))
+class Part:
+    """Some successive layers of the network, with the poolings before and after them that are not between two layers.
+
+    It takes a map, post-ReLU, to another; `entry`, `inner` and `exit` are the pixels per cell of the first, of its
+    layers, and of the second.
+    """
+
+    def __init__(self, network: TextureNetwork, layers: list[str], pools_first: bool, pools_last: bool, window: Box):
+        self.layers, self._first, self._last = layers, 2 if pools_first else 1, 2 if pools_last else 1
+        self.inner = STRIDE[layers[0]]
+        self.entry, self.exit = self.inner // self._first, self.inner * self._last
+        self._whole, self._whole_exit = window.shrunk(self.inner), window.shrunk(self.exit)
+        convolutions = [network.convolution(layer) for layer in layers]
+        self._forward = [Convolution(each.weight, each.bias, 0, USUAL) for each in convolutions]
+        self._back = [Convolution(each.weight.flip(2, 3).transpose(0, 1), None, 0, USUAL) for each in convolutions]
+
+    def read_by(self, out: Box) -> Box:
+        """The cells of the entry that cells of the exit depend on."""
+        return self._grown(out.finer(self._last), len(self.layers)).finer(self._first)
+
+    def reached_from(self, entry: Box) -> Box:
+        """The cells of the exit that depend on cells of the entry."""
+        inner = self._grown(entry.coarser(self._first), len(self.layers))
+        return inner.coarser(self._last).intersection(self._whole_exit)
+
+    def forward(self, x: Tensor, covered: Box, out: Box) -> Tensor:
+        """The exit's cells `out`, `[1, C, h, w]`, from those of the entry that `x` covers."""
+        y = self._activations(x, covered, out.finer(self._last))[-1]
+        return Pooling().forward(y) if self._last > 1 else y
+
+    def backward(self, x: Tensor, covered: Box, gradient: Tensor, given: Box, entry: Box) -> Tensor:
+        """The gradient in cells of the entry.
+
+        Args:
+            x: the entry, over the box `covered`.
+            gradient: in the exit, over the box `given`; zero elsewhere.
+            entry: the wanted cells.
+        """
+        out = self.reached_from(entry)
+        inner = out.finer(self._last)
+        gradient = refit(gradient, given, out)
+        *hidden, y = self._activations(x, covered, inner)
+        if self._last > 1:
+            pooling = Pooling()
+            pooling.forward(y)
+            gradient = pooling.backward(gradient)
+        wanted = entry.coarser(self._first).intersection(self._whole)
+        box = inner
+        for i in range(len(self.layers), 0, -1):
+            gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
+            given, box = box, self._grown(wanted, i - 1)
+            gradient = self._back[i - 1](refit(gradient, given, box.grown(1)))
+            if hidden:
+                y = refit(hidden.pop(), self._grown(inner, len(self.layers) - i + 1), box)
+        if self._first > 1:
+            whole = wanted.finer(self._first)
+            pooling = Pooling()
+            pooling.forward(refit(x, covered, whole))
+            gradient = refit(pooling.backward(gradient), whole, entry)
+        return gradient
+
+    def _activations(self, x: Tensor, covered: Box, last: Box) -> list[Tensor]:
+        """What each layer gives, post-ReLU: the last one over these cells, each before it over one more around them."""
+        read = self._grown(last, len(self.layers))
+        x = refit(x, covered, read.finer(self._first))
+        x = Pooling().forward(x) if self._first > 1 else x
+        found = []
+        for i, convolve in enumerate(self._forward):
+            box = self._grown(last, len(self.layers) - 1 - i)
+            x = F.relu_(convolve(refit(x, read, box.grown(1))))
+            found.append(x)
+            read = box
+        return found
+
+    def _grown(self, box: Box, cells: int) -> Box:
+        return box.grown(cells).intersection(self._whole)
 
 
-def compute_features(
-    network: TextureNetwork, image: Tensor, layers: Collection[str], side: int | None
-) -> dict[str, Tensor]:
-    """The features of an image `[3, H, W]`, for each layer `[C, H // s, W // s]`; in tiles unless `side` is None."""
-    window = Box(0, 0, *image.shape[-2:])
-    if side is None:
-        side = max(image.shape[-2:])
-    features: dict[str, Tensor] = {}
-    wholes = {layer: window.shrunk(STRIDE[layer]) for layer in layers}
-    compute(network, image, window, wholes, whole_cells(network, side), features)
-    return features
+def parts_of(network: TextureNetwork, layers: Collection[str], window: Box) -> list[Part]:
+    """The network up to the last of the wanted layers, in parts that end at these and at poolings."""
+    depth = network.depth[: max(map(network.depth.index, layers)) + 1]
+    parts: list[Part] = []
+    current: list[str] = []
+    for i, layer in enumerate(depth):
+        current.append(layer)
+        pools = i + 1 < len(depth) and network.pools_before(depth[i + 1])
+        if layer in layers or pools:
+            before = depth.index(current[0])
+            pools_first = network.pools_before(current[0]) and depth[before - 1] in layers
+            parts.append(Part(network, current, pools_first, pools and layer not in layers, window))
+            current = []
+    return parts
 
 
-def whole_cells(network: TextureNetwork, side: int) -> int:
-    """A side in pixels, rounded up to whole cells of the deepest layer."""
-    deepest = STRIDE[network.layers[-1]]
-    return -(-side // deepest) * deepest
+@dataclass
+class Map:
+    """What lies between two parts, or behind the last."""
+
+    values: Tensor
+    """`[1, C, h, w]`, post-ReLU."""
+    held: Box
+    """Its cells that `values` covers."""
+    changing: Box
+    """Those that change with the pixels, and that the wanted features depend on."""
 
 
 class TiledFeatures:
@@ -83,47 +150,123 @@ class TiledFeatures:
             image: the window, `[3, H, W]`, float32 in [0, 1].
             box: the pixels that will change.
             supports: for each layer whose features are wanted, which of its cells.
-            side: of a tile without its margin, in pixels; rounded up to whole cells of the deepest layer.
+            side: of a tile at the first layers, in pixels.
         """
-        self._network, self._box, self._image = network, box, image.clone()
-        self._side, self._supports = whole_cells(network, side), supports
-        self._window = Box(0, 0, *image.shape[-2:])
-        self.known = compute_features(network, self._image, supports, side)
+        self._network, self._box, self._supports, self._side = network, box, supports, side
+        window = Box(0, 0, *image.shape[-2:])
+        self._parts = parts_of(network, supports, window)
+        changing = self._changing(window)
+        held = [part.read_by(part.reached_from(cells)) for part, cells in zip(self._parts, changing, strict=False)]
+        held = [a.union(part.read_by(b)) for a, part, b in zip(held, self._parts, changing[1:], strict=True)]
+        held.append(changing[-1])
+        ends = {part.layers[-1]: i for i, part in enumerate(self._parts, 1) if part.layers[-1] in supports}
+        for layer, i in ends.items():
+            held[i] = held[i].union(supports[layer])
+        wholes = {i: window.shrunk(STRIDE[layer]) for layer, i in ends.items()}
+        wanted = [wholes.get(i, box) for i, box in enumerate(held)]
+        found = compute(network, self._parts, image, wanted, side)
+        self.known = {layer: found[i][0] for layer, i in ends.items()}
         """Features of the whole window as it is now: `[C, H // s, W // s]` for each layer of `supports`."""
-        reached = [support.finer(STRIDE[layer]) for layer, support in supports.items()]
-        self._reached = reduce(Box.union, reached).intersection(self._window)
+        self._maps = [
+            Map(x if box == cells else refit(x, cells, box).clone(memory_format=torch.channels_last), box, moving)
+            for x, cells, box, moving in zip(found, wanted, held, changing, strict=True)
+        ]
+        self._features = {layer: self._maps[i] for layer, i in ends.items()}
+        self._gradients = {layer: torch.empty_like(each[None]) for layer, each in self.values().items()}
 
+    def _changing(self, window: Box) -> list[Box]:
+        """Of each map, the cells that change and matter."""
+        layers = self._network.depth[: self._network.depth.index(self._parts[-1].layers[-1]) + 1]
+        given, computed = reach(layers, self._box, self._supports, window.height, window.width)
+        boxes = [self._box]
+        for part in self._parts:
+            last = layers.index(part.layers[-1])
+            boxes.append(computed[last] if part.exit == part.inner else given[last + 1])
+        return boxes
+
+    @torch.no_grad()
     def set_pixels(self, pixels: Tensor) -> None:
         """Give the box's pixels new values, `[3, h, w]` in [0, 1]."""
-        rows, columns = self._box.slices
-        self._image[:, rows, columns] = pixels
+        first = self._maps[0]
+        refit(first.values, first.held, self._box).copy_(self._network.normalise(pixels[None]))
+        for part, entry, out in zip(self._parts, self._maps, self._maps[1:], strict=False):
+            for tile in tiles(out.changing, self._side_of(part.exit)):
+                refit(out.values, out.held, tile).copy_(part.forward(entry.values, entry.held, tile))
 
     def values(self) -> dict[str, Tensor]:
-        """The features over `supports`, `[C, h, w]` each."""
-        values: dict[str, Tensor] = {}
-        compute(self._network, self._image, self._reached, self._supports, self._side, values)
-        return values
+        """The features over `supports`, `[C, h, w]` each, in tensors that are always the same."""
+        return {
+            layer: refit(each.values, each.held, self._supports[layer])[0] for layer, each in self._features.items()
+        }
 
+    @torch.no_grad()
     def backward(self, compare: Compare) -> Tensor:
         """The gradient of the box's pixels, float32 `[3, h, w]`, from those of the features."""
-        total = self._image.new_zeros(3, self._box.height, self._box.width)
-        for tile in tiles(self._reached, self._window, self._side):
-            read = tile.grown(margin(self._network)).intersection(self._window)
-            if not read.intersects(self._box):
-                continue
-            rows, columns = read.slices
-            pixels = self._image[:, rows, columns].requires_grad_()
-            outputs, gradients = [], []
-            with torch.enable_grad():
-                features = self._network(pixels)
-            for layer, support in self._supports.items():
-                cells = tile.shrunk(STRIDE[layer])
-                if cells.intersects(support):
-                    cells = cells.intersection(support)
-                    outputs.append(refit(features[layer], read.shrunk(STRIDE[layer]), cells))
-                    gradients.append(compare(layer, outputs[-1].detach(), cells, None))
-            if outputs:
-                (gradient,) = torch.autograd.grad(outputs, pixels, gradients)
-                changing = read.intersection(self._box)
-                refit(total, self._box, changing).add_(refit(gradient, read, changing))
-        return total
+        gradient: Tensor | None = None
+        for part, entry, out in zip(reversed(self._parts), self._maps[-2::-1], self._maps[:0:-1], strict=True):
+            layer = part.layers[-1]
+            if layer in self._features:
+                support = self._supports[layer]
+                compare(layer, self.values()[layer], support, self._gradients[layer][0])
+                own = refit(self._gradients[layer], support, out.changing)
+                gradient = own if gradient is None else gradient.add_(own)
+            assert gradient is not None, "the last part ends at a wanted layer"
+            below = pixel_major(entry.values, entry.changing)
+            for tile in tiles(entry.changing, self._side_of(part.entry)):
+                refit(below, entry.changing, tile).copy_(
+                    part.backward(entry.values, entry.held, gradient, out.changing, tile)
+                )
+            gradient = below
+        assert gradient is not None
+        return self._network.normalise_backward(gradient)[0]
+
+    def _side_of(self, stride: int) -> int:
+        """Of a tile in cells, so that it holds as many values at each stride: the channels double with it."""
+        return max(8, math.isqrt(self._side**2 // stride))
+
+
+@torch.no_grad()
+def compute(
+    network: TextureNetwork, parts: Sequence[Part], image: Tensor, wanted: Sequence[Box], side: int
+) -> list[Tensor]:
+    """Of an image `[3, H, W]` and of the map behind each part, the wanted cells, `[1, C, h, w]`.
+
+    Each tile goes through the whole network at once, so that no map but these is ever whole.
+    """
+    found: list[Tensor] = []
+    window = Box(0, 0, *image.shape[-2:])
+    strides = [1, *(part.exit for part in parts)]
+    side = -(-side // strides[-1]) * strides[-1]
+    for tile in tiles(window, side):
+        cells = [tile.shrunk(stride) for stride in strides]
+        needed = [cells[-1]]
+        for part, own in zip(reversed(parts), cells[-2::-1], strict=True):
+            needed.insert(0, own if needed[0].empty else part.read_by(needed[0]).union(own))
+        rows, columns = needed[0].slices
+        x = network.normalise(image[None, :, rows, columns])
+        for i, box in enumerate(wanted):
+            if i > 0 and not needed[i].empty:  # a strip narrower than a cell at the window's edge
+                x = parts[i - 1].forward(x, needed[i - 1], needed[i])
+            if len(found) == i:
+                found.append(pixel_major(x, box))
+            if cells[i].intersects(box):
+                each = cells[i].intersection(box)
+                refit(found[i], box, each).copy_(refit(x, needed[i], each))
+    return found
+
+
+def pixel_major(like: Tensor, box: Box) -> Tensor:
+    """An empty map `[1, C, h, w]` over a box, in channels-last memory."""
+    return like.new_empty(1, box.height, box.width, like.shape[1]).permute(0, 3, 1, 2)
+
+
+def compute_features(
+    network: TextureNetwork, image: Tensor, layers: Collection[str], side: int | None
+) -> dict[str, Tensor]:
+    """The features of an image `[3, H, W]`, for each layer `[C, H // s, W // s]`; in tiles unless `side` is None."""
+    window = Box(0, 0, *image.shape[-2:])
+    parts = parts_of(network, layers, window)
+    nothing = Box(0, 0, 0, 0)
+    wanted = [nothing, *(window.shrunk(part.exit) if part.layers[-1] in layers else nothing for part in parts)]
+    found = compute(network, parts, image, wanted, side or max(window.height, window.width))
+    return {part.layers[-1]: each[0] for part, each in zip(parts, found[1:], strict=True) if part.layers[-1] in layers}

@@ -65,6 +65,28 @@ def test_features_and_gradient_equal_the_whole_networks(case: str, tile: int | N
         torch.testing.assert_close(found, gradient, atol=1e-6 * float(gradient.abs().max()), rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bf16", "fp32"])
+def test_tiles_do_not_change_a_bit(dtype: torch.dtype) -> None:
+    layers, box = ("relu2_1", "relu3_1", "relu3_2"), Box(40, 60, 163, 190)
+    network = TextureNetwork("vgg16", layers, TORCHVISION_NORMALISATION).to(dtype)
+    torch.manual_seed(0)
+    image, pixels = torch.rand(3, 200, 251), torch.rand(3, box.height, box.width)
+    supports = {layer: box.coarser(STRIDE[layer]).grown(2) for layer in layers}
+    weight = {layer: torch.randn(len(network(image)[layer]), 1, 1).to(dtype) for layer in layers}
+    results = []
+    for tile in (None, 64, 1000):
+        arguments = network, image, box, supports
+        local = LocalFeatures(*arguments) if tile is None else TiledFeatures(*arguments, tile)
+        local.set_pixels(pixels)
+        gradients = {layer: features * weight[layer] for layer, features in local.values().items()}
+        results.append((local.known, local.values(), local.backward(comparison(gradients, supports))))
+    for known, values, gradient in results[1:]:
+        for layer in layers:
+            assert torch.equal(known[layer], results[0][0][layer])
+            assert torch.equal(values[layer], results[0][1][layer])
+        assert torch.equal(gradient, results[0][2])
+
+
 def test_only_what_the_box_reaches_is_computed() -> None:
     layers = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_1")
     box = Box(120, 120, 384, 384)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from neuralpatch_cuda.networks.texture import TORCHVISION_NORMALISATION, TextureNetwork
-from neuralpatch_cuda.synthesis.memory import BOX_VALUES, LEAST_SIDE, TILE_VALUES, WINDOW_VALUES, tile_side
-from neuralpatch_cuda.synthesis.tiles import margin
+from neuralpatch_cuda.synthesis.memory import (
+    BOX_VALUES,
+    LEAST_SIDE,
+    MAP_VALUES,
+    PICTURE_BYTES,
+    STATE_BYTES,
+    TILE_VALUES,
+    WINDOW_VALUES,
+    tile_side,
+)
 
-CPU = torch.device("cpu")
 WINDOW, BOX = 2048**2, 1024**2
+KNOWN = WINDOW * (256 / 16 + 512 / 64)
+OTHER = PICTURE_BYTES * WINDOW + STATE_BYTES * BOX
 
 
 @pytest.fixture(scope="module")
@@ -19,20 +30,19 @@ def network() -> TextureNetwork:
 
 
 def test_what_fits_is_not_tiled(network: TextureNetwork) -> None:
-    needed = 2 * max(WINDOW_VALUES * WINDOW, BOX_VALUES * BOX)
-    assert tile_side(network, WINDOW, BOX, needed, CPU) is None
-    assert tile_side(network, WINDOW, BOX, needed - 2, CPU) is not None
+    needed = OTHER + 2 * round(KNOWN + max(WINDOW_VALUES * WINDOW, BOX_VALUES * BOX))
+    assert tile_side(network, WINDOW, BOX, needed) is None
+    assert tile_side(network, WINDOW, BOX, needed - 2) is not None
 
 
-def test_tiles_fit_with_their_margins(network: TextureNetwork) -> None:
-    budget = 500 * 10**6
-    side = tile_side(network, WINDOW, BOX, budget, CPU)
-    assert side is not None and LEAST_SIDE < side < 1024
-    assert 0.99 * budget < 2 * TILE_VALUES * (side + 2 * margin(network) + 1) ** 2 < 1.01 * budget
+def test_tiles_fit_beside_what_is_kept(network: TextureNetwork) -> None:
+    kept = OTHER + 2 * round(KNOWN + MAP_VALUES * BOX)
+    side = tile_side(network, WINDOW, BOX, kept + 200 * 10**6)
+    assert side == math.isqrt(10**8 // TILE_VALUES)
 
 
-def test_tiles_are_never_mostly_margin(network: TextureNetwork) -> None:
-    assert tile_side(network, WINDOW, BOX, 1, CPU) == LEAST_SIDE
+def test_tiles_are_never_tiny(network: TextureNetwork) -> None:
+    assert tile_side(network, WINDOW, BOX, 1) == LEAST_SIDE
 
 
 def test_wider_numbers_need_smaller_tiles() -> None:
@@ -41,14 +51,5 @@ def test_wider_numbers_need_smaller_tiles() -> None:
         TextureNetwork("vgg16", layers, TORCHVISION_NORMALISATION).to(dtype)
         for dtype in (torch.float32, torch.bfloat16)
     )
-    sides = [tile_side(network, WINDOW, BOX, 300 * 10**6, CPU) for network in (wide, narrow)]
+    sides = [tile_side(network, WINDOW, BOX, 1300 * 10**6) for network in (wide, narrow)]
     assert sides[0] is not None and sides[1] is not None and sides[0] < sides[1]
-
-
-def test_without_a_budget_half_of_the_free_memory_is_used(
-    network: TextureNetwork, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    needed = 2 * max(WINDOW_VALUES * WINDOW, BOX_VALUES * BOX)
-    for free, tiled in ((2 * needed, False), (2 * needed - 8, True)):
-        monkeypatch.setattr("neuralpatch_cuda.synthesis.memory.free_bytes", lambda device, free=free: free)
-        assert (tile_side(network, WINDOW, BOX, None, CPU) is not None) == tiled

@@ -71,7 +71,7 @@ def test_the_compact_form_is_the_two_loop_recursion(quadratic: tuple[Tensor, Ten
 def test_lbfgs_solves_a_quadratic(quadratic: tuple[Tensor, Tensor]) -> None:
     matrix, minimum = quadratic
     x = torch.full_like(minimum, 0.5)
-    x = minimise(LBFGS(x), lambda x: matrix @ (x - minimum), x, 60)
+    x = minimise(LBFGS(x, 20), lambda x: matrix @ (x - minimum), x, 60)
     torch.testing.assert_close(x, minimum, atol=1e-6, rtol=0)
 
 
@@ -89,7 +89,7 @@ def test_lbfgs_is_faster_than_adam(quadratic: tuple[Tensor, Tensor]) -> None:
 def test_a_renewed_objective_keeps_the_curvature(quadratic: tuple[Tensor, Tensor]) -> None:
     matrix, minimum = quadratic
     start = torch.full_like(minimum, 0.5)
-    experienced = LBFGS(start)
+    experienced = LBFGS(start, 20)
     start = minimise(experienced, lambda x: matrix @ (x - minimum), start, 60)
     moved = minimum + 0.01
 
@@ -97,7 +97,7 @@ def test_a_renewed_objective_keeps_the_curvature(quadratic: tuple[Tensor, Tensor
         minimiser.renew()
         return float((minimise(minimiser, lambda x: matrix @ (x - moved), start, 11) - moved).norm())
 
-    assert error(experienced) < 0.5 * error(LBFGS(start))
+    assert error(experienced) < 0.5 * error(LBFGS(start, 20))
 
 
 @pytest.mark.parametrize("minimiser", [LBFGS(torch.full((10,), 0.5)), Adam(torch.full((10,), 0.5), 0.5)])

@@ -59,7 +59,7 @@ def test_a_texture_is_continued_into_the_hole(network: TextureNetwork, stripes: 
     assert len(result.scores) == 6 and result.scores[-1] > result.scores[0]
 
 
-def test_a_small_memory_budget_changes_nothing_but_rounding(network: TextureNetwork) -> None:
+def test_a_small_memory_budget_changes_nothing(network: TextureNetwork) -> None:
     with Image.open(PHOTO) as picture:
         pixels = np.asarray(picture.convert("RGB").resize((300, 200)).crop((40, 0, 240, 190)))
     photo = torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 255
@@ -69,7 +69,7 @@ def test_a_small_memory_budget_changes_nothing_but_rounding(network: TextureNetw
     settings = replace(SETTINGS, iterations=4)
     whole = synthesise(network, start, mask, settings)
     tiled = synthesise(network, start, mask, replace(settings, memory_budget=10**6))
-    assert (whole.image - tiled.image).abs().max() < 1 / 255
+    assert torch.equal(whole.image, tiled.image)
     assert (whole.image - start).abs().max() > 0.1
 
 
