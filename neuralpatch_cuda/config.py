@@ -107,12 +107,26 @@ class InpaintConfig(Options):
         "Layers of the texture network whose patches are matched.",
         min_length=1,
     )
+    fine_side: int | None = option(
+        512,
+        "a whole number of at least 1, or None for no limit",
+        "Short side in pixels beyond which a scale is fine: structure is settled there, and fine_iterations and "
+        "fine_layers do for it.",
+        ge=1,
+    )
+    fine_iterations: int = option(20, COUNT, "Iterations at most on each fine scale.", ge=0)
+    fine_layers: Annotated[tuple[Layer, ...], BeforeValidator(_split)] = option(
+        ("relu3_1",),
+        "names of different layers from relu1_1 to relu4_1, such as relu3_1,relu4_1",
+        "Which of the layers are matched on fine scales; all where they have none in common.",
+        min_length=1,
+    )
     patch_size: int = option(3, "1, 3, 5 or 7", "Side of the patches, in cells of a layer's feature map: 1, 3, 5 or 7.")
     rematch_every: int = option(
         10, COUNT, "Iterations between two matchings; fewer is sharper and slower. 0 matches once per scale.", ge=0
     )
     search: Literal["auto", "exact", "patchmatch"] = option(
-        "exact",
+        "auto",
         "auto, exact or patchmatch",
         "How a patch finds its match. exact: compared with every known patch. patchmatch: with a few dozen of them, "
         "in time that grows with the hole alone. auto: exact where that takes little time.",
@@ -120,8 +134,8 @@ class InpaintConfig(Options):
     memory_budget: ByteSize | None = option(
         None,
         "a number of bytes above 0 such as 2GB, or None",
-        "Memory for the texture network's features, such as 2GB; where they need more, they are computed in tiles, "
-        "which takes longer and may round otherwise. By default half of what is free.",
+        "Memory that a scale of a window may take, such as 2GB; where its features need more, they are computed in "
+        "tiles, which takes longer and gives the same picture. By default half of what is free.",
         gt=0,
     )
     tolerance: float = option(
@@ -175,7 +189,7 @@ class InpaintConfig(Options):
     )
     texture_network: Name = option("vgg16", NETWORK, "Texture network: a name, or the path of its weights.")
 
-    @field_validator("layers")
+    @field_validator("layers", "fine_layers")
     @classmethod
     def _different(cls, layers: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(layers)) < len(layers):

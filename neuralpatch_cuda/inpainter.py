@@ -21,19 +21,22 @@ from neuralpatch_cuda.device import choose_device, choose_dtype
 from neuralpatch_cuda.errors import DeviceError, MaskError
 from neuralpatch_cuda.imaging.images import ImageLike, ImageT, composite, cut, paste, size_of, to_rgb, working_copy
 from neuralpatch_cuda.imaging.masks import feather_weight, grow, to_hole, to_region
-from neuralpatch_cuda.networks.texture import STRIDE
+from neuralpatch_cuda.networks.texture import STRIDE, TextureNetwork
 from neuralpatch_cuda.networks.weights import load_texture_network
 from neuralpatch_cuda.stages import stage
 from neuralpatch_cuda.synthesis.content import resolve_content_network
 from neuralpatch_cuda.synthesis.layout import Matches
 from neuralpatch_cuda.synthesis.memory import default_budget
-from neuralpatch_cuda.synthesis.pyramid import resize, scale_sizes, shrink
+from neuralpatch_cuda.synthesis.pyramid import is_thin, resize, scale_sizes, shrink
 from neuralpatch_cuda.synthesis.scale import ScaleResult, ScaleSettings, synthesise
 from neuralpatch_cuda.synthesis.search import Searches
 from neuralpatch_cuda.synthesis.sources import Exemplar, Sources, sources_of
 from neuralpatch_cuda.synthesis.windows import Window, find_windows
 
 T = TypeVar("T")
+
+THIN_ITERATIONS = 5
+"""At most, for scratches and wires on their finest scale; on coarser ones they are left as they start."""
 
 LEAST_BUDGET = 2**26
 """Bytes; a GPU that has less to spare is given up."""
@@ -157,6 +160,8 @@ class Inpainter:
             self._content = resolve_content_network(self.config.content_network).to(self.device)
             self._texture = load_texture_network(self.config.texture_network, self.config.layers)
             self._texture.to(self.device, self.dtype)
+            common = [layer for layer in self.config.layers if layer in self.config.fine_layers]
+            self._fine_texture = self._texture.narrowed(common or self.config.layers)
 
     @overload
     def __call__(
@@ -288,11 +293,19 @@ class Inpainter:
             if config.noise > 0:
                 noise = config.noise * torch.randn(x.shape, generator=generator).to(x)
                 x = torch.where(hole, (x + noise).clamp(0, 1), x)
+            fine = config.fine_side is not None and min(size) > config.fine_side
+            iterations = at_scale(config.iterations, record.scale)
+            if fine:
+                iterations = min(iterations, config.fine_iterations)
+            if is_thin(hole):
+                iterations = min(iterations, THIN_ITERATIONS) if size == sizes[-1] else 0
+            if record.stopped:
+                iterations = 0
             settings = ScaleSettings(
                 alpha=config.alpha,
                 beta=config.beta,
                 content_weight=at_scale(config.content_weight, record.scale),
-                iterations=0 if record.stopped else at_scale(config.iterations, record.scale),
+                iterations=iterations,
                 rematch_every=config.rematch_every,
                 tolerance=config.tolerance,
                 patch_size=config.patch_size,
@@ -300,7 +313,8 @@ class Inpainter:
                 searches=Searches(config.search, matches, config.seed),
                 memory_budget=config.memory_budget,
             )
-            result = self._synthesise(x, hole, settings, sources.at(size, least), record)
+            network = self._fine_texture if fine else self._texture
+            result = self._synthesise(network, x, hole, settings, sources.at(size, least), record)
             if size == sizes[-1] and not result.layers:
                 raise MaskError(
                     "No patch of known pixels is left near the hole to copy from; use a smaller mask or more context."
@@ -310,12 +324,18 @@ class Inpainter:
         return x
 
     def _synthesise(
-        self, x: Tensor, hole: Tensor, settings: ScaleSettings, sources: Sources, record: Recorder
+        self,
+        network: TextureNetwork,
+        x: Tensor,
+        hole: Tensor,
+        settings: ScaleSettings,
+        sources: Sources,
+        record: Recorder,
     ) -> ScaleResult:
         """One scale; where the GPU has too little memory for it, once more with half as much, and so on."""
         while True:
             try:
-                return synthesise(self._texture, x, hole, settings, sources, record.iteration)
+                return synthesise(network, x, hole, settings, sources, record.iteration)
             except torch.OutOfMemoryError:
                 budget = (settings.memory_budget or default_budget(self.device)) // 2
                 if budget < LEAST_BUDGET:

@@ -161,8 +161,8 @@ def test_another_photograph_shows_what_the_hole_hides(photo: Image.Image, mask: 
         filled = np.asarray(inpaint(photo, mask, iterations=20, rematch_every=5, content_weight=1, **options))
         return float(np.square(filled - original)[mask].mean())
 
-    assert error(exemplars=[other]) < 0.6 * error()
-    assert error(exemplars=[other], search="patchmatch") < 0.6 * error()
+    assert error(exemplars=[other]) < 0.65 * error()
+    assert error(exemplars=[other], search="patchmatch") < 0.65 * error()
 
 
 def test_an_oriented_photograph_is_filled_upright(painter: Inpainter, photo: Image.Image, mask: np.ndarray) -> None:

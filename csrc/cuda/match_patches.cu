@@ -68,7 +68,7 @@ constexpr Variant<Circumstances> kVariants[] = {
 };
 
 int key_lanes(int variant) {
-  return variant == kFloat ? FloatProduct<float>::kKeyLanes : TensorCoreProduct<__half, 1>::kKeyLanes;
+  return variant == kFloat ? FloatProduct<float>::kKeyLanes : TensorCoreProduct<__half, 1, 1>::kKeyLanes;
 }
 
 // ----------------------------------------------------------------------------------------------------
@@ -209,42 +209,59 @@ Search float_search(int size) {
   return kBySize[size - 1];
 }
 
+// Hopper has room for stages of two chunks in two blocks a multiprocessor.
+template <typename T, int kTerms>
+Search tensor_core_search(int capability) {
+  return capability == 90 ? search<3, TensorCoreProduct<T, kTerms, 2>>
+                          : search<3, TensorCoreProduct<T, kTerms, 1>>;
+}
+
+struct Device {
+  int processors;
+  int capability;  // 90 for 9.0
+};
+
 template <typename T>
-const char* run(const MatchPatchesArgs& args, int processors, cudaStream_t stream) {
+const char* run(const MatchPatchesArgs& args, Device device, cudaStream_t stream) {
   constexpr bool kIsFloat = sizeof(T) == 4;
   const Setup setup = set_up(args);
   const bool split = kIsFloat && args.variant == kTensorCoreSplit;
-  const char* failure = split ? prepare<T, kIsFloat>(args, setup, processors, stream)
-                              : prepare<T, false>(args, setup, processors, stream);
+  const char* failure = split ? prepare<T, kIsFloat>(args, setup, device.processors, stream)
+                              : prepare<T, false>(args, setup, device.processors, stream);
   if (failure != nullptr) return failure;
   Search chosen = float_search<T>(args.size);
   if constexpr (kIsFloat) {
-    if (args.variant == kTensorCoreSplit) chosen = search<3, TensorCoreProduct<__nv_bfloat16, 2>>;
+    if (args.variant == kTensorCoreSplit) chosen = tensor_core_search<__nv_bfloat16, 2>(device.capability);
   } else {
-    if (args.variant == kTensorCore) chosen = search<3, TensorCoreProduct<T, 1>>;
+    if (args.variant == kTensorCore) chosen = tensor_core_search<T, 1>(device.capability);
   }
   failure = chosen(setup, stream);
   if (failure != nullptr) return failure;
-  finish_kernel<<<blocks_for(args.queries, kThreads, int64_t(processors) * 8), kThreads, 0, stream>>>(
+  finish_kernel<<<blocks_for(args.queries, kThreads, int64_t(device.processors) * 8), kThreads, 0, stream>>>(
       setup.problem, args.query_position, args.queries, args.index, args.score);
   return launch_error();
 }
 
-// A property of the current device.
-cudaError_t get_attribute(cudaDeviceAttr attribute, int* value) {
-  int device = 0;
-  const cudaError_t error = cudaGetDevice(&device);
-  return error != cudaSuccess ? error : cudaDeviceGetAttribute(value, attribute, device);
+cudaError_t current_device(Device* device) {
+  int number = 0, major = 0, minor = 0;
+  cudaError_t error = cudaGetDevice(&number);
+  const auto read = [&](cudaDeviceAttr attribute, int* value) {
+    if (error == cudaSuccess) error = cudaDeviceGetAttribute(value, attribute, number);
+  };
+  read(cudaDevAttrMultiProcessorCount, &device->processors);
+  read(cudaDevAttrComputeCapabilityMajor, &major);
+  read(cudaDevAttrComputeCapabilityMinor, &minor);
+  device->capability = major * 10 + minor;
+  return error;
 }
 
 }  // namespace
 
 VariantChoice choose_match_variant(const MatchPatchesArgs& args, const std::string& wanted) {
-  int major = 0, minor = 0;
-  cudaError_t error = get_attribute(cudaDevAttrComputeCapabilityMajor, &major);
-  if (error == cudaSuccess) error = get_attribute(cudaDevAttrComputeCapabilityMinor, &minor);
+  Device device;
+  const cudaError_t error = current_device(&device);
   if (error != cudaSuccess) return {-1, error_text(error)};
-  return choose_variant(kVariants, Circumstances{args, major * 10 + minor}, wanted);
+  return choose_variant(kVariants, Circumstances{args, device.capability}, wanted);
 }
 
 int64_t match_patches_workspace(const MatchPatchesArgs& args) {
@@ -254,11 +271,11 @@ int64_t match_patches_workspace(const MatchPatchesArgs& args) {
 const char* match_patches(const MatchPatchesArgs& args, void* stream) {
   if (args.queries == 0) return nullptr;
   if (const char* problem = excess(args)) return problem;
-  int processors = 0;
-  const cudaError_t error = get_attribute(cudaDevAttrMultiProcessorCount, &processors);
+  Device device;
+  const cudaError_t error = current_device(&device);
   if (error != cudaSuccess) return error_text(error);
   return with_element_type(args.dtype, [&](auto type) {
-    return run<typename decltype(type)::type>(args, processors, as_stream(stream));
+    return run<typename decltype(type)::type>(args, device, as_stream(stream));
   });
 }
 

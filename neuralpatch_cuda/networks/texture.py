@@ -7,6 +7,7 @@ feature map is 2^(block - 1) times smaller than the image.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -130,6 +131,13 @@ class TextureNetwork(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._set_normalisation()
         return self
+
+    def narrowed(self, layers: Sequence[str]) -> TextureNetwork:
+        """The same network, its weights shared, as far as some of its layers need it."""
+        other = copy.copy(self)
+        other.layers = tuple(layer for layer in self.layers if layer in layers)
+        other.depth = self.depth[: self.depth.index(other.layers[-1]) + 1]
+        return other
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Compute the features.

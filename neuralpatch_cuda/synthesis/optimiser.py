@@ -60,9 +60,11 @@ class LBFGS:
         self._comparable.fill_(False)
 
     def step(self, x: Tensor, gradient: Tensor) -> Tensor:
-        point = torch.stack((x, gradient))
-        direction, experienced = self._direction(point - self._last, gradient)
-        self._last.copy_(point)
+        torch.sub(x, self._last[0], out=self._last[0])
+        torch.sub(gradient, self._last[1], out=self._last[1])
+        direction, experienced = self._direction(self._last, gradient)
+        self._last[0].copy_(x)
+        self._last[1].copy_(gradient)
         self._comparable.fill_(True)
         rms = direction.square().mean().sqrt().clamp(min=1e-20)
         # Without curvature the gradient gives the direction alone; with it, the step has a length of its own.
@@ -70,12 +72,12 @@ class LBFGS:
         return (x + scale * direction).clamp(0, 1)
 
     def _direction(self, pair: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Remember a pair `[2, n]`; returns `-H g`, and whether any pair is remembered."""
+        """Remember a pair `[2, n]`, which is overwritten; returns `-H g`, and whether any pair is remembered."""
         sy, yy = (pair @ pair[1]).double()
         taken = self._comparable & (sy > 1e-10 * yy)
         # A pair that shows no curvature, or must not be compared, leaves the oldest one in its place.
         slots = torch.cat((self._slot, self._slot + self._history))
-        pair = torch.where(taken, pair, self._pairs.index_select(0, slots))
+        torch.where(taken, pair, self._pairs.index_select(0, slots), out=pair)
         self._pairs.index_copy_(0, slots, pair)
         with_y, with_gradient = (self._pairs @ torch.stack((pair[1], gradient)).T).double().unbind(1)
         self._products.index_copy_(1, self._slot, with_y[:, None])

@@ -11,6 +11,9 @@ from neuralpatch_cuda.networks.content import CONTENT_SIDE
 LEAST_STEP = 2**0.5
 """Least ratio between the last two scales; a smaller last step would cost a scale and add nothing."""
 
+THIN = 8
+"""Pixels, a cell of relu4_1; what lies around a thinner hole says more than any synthesis at a coarse scale."""
+
 
 def scale_sizes(
     height: int, width: int, limit: int | None = None, coarsest: int = CONTENT_SIDE
@@ -51,3 +54,9 @@ def shrink(image: Tensor, mask: Tensor, size: tuple[int, int]) -> tuple[Tensor, 
     colour = resize(image * known, size) / share.clamp(min=1e-6)
     hole = share[0] < 0.5
     return torch.where(hole, colour.new_zeros(()), colour), hole
+
+
+def is_thin(hole: Tensor) -> bool:
+    """Whether no square of `THIN` pixels a side fits into a bool mask `[H, W]`, as into scratches and wires."""
+    known = (~hole).float()[None]
+    return bool(F.max_pool2d(known, min(THIN, *hole.shape), stride=1).all())

@@ -19,10 +19,10 @@ from neuralpatch_cuda.synthesis.layout import Layout, Matches
 Search = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, Tensor]]
 """From the features of the hole, `[C, h, w]`, and of window and exemplars to index and score as `ops.match_patches`."""
 
-FIRST_ROUNDS = 8
+FIRST_ROUNDS = 16
 """Rounds of PatchMatch from the matches of another scale, or from random ones."""
 
-ROUNDS = 2
+ROUNDS = 4
 """Rounds from the matches of a few iterations ago."""
 
 MANY_PRODUCTS = 2e11

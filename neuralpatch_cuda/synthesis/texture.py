@@ -58,7 +58,8 @@ class LayerTerm:
         votes, layout = (self._target, self._weight), self.layout
         with stage("vote"):
             ops.vote_patches(self.keys, layout.query_position, self._index, layout.size, height, width, out=votes)
-            energy = (self._weight * self._target.float().square().sum(0)).sum().clamp(min=1e-12)
+            length = torch.linalg.vector_norm(self._target, dim=0, dtype=torch.float32)
+            energy = (self._weight * length.square()).sum().clamp(min=1e-12)
             self._weight.mul_(self._share / energy)
         return score
 

@@ -172,7 +172,6 @@ class TiledFeatures:
             for x, cells, box, moving in zip(found, wanted, held, changing, strict=True)
         ]
         self._features = {layer: self._maps[i] for layer, i in ends.items()}
-        self._gradients = {layer: torch.empty_like(each[None]) for layer, each in self.values().items()}
 
     def _changing(self, window: Box) -> list[Box]:
         """Of each map, the cells that change and matter."""
@@ -202,23 +201,30 @@ class TiledFeatures:
     @torch.no_grad()
     def backward(self, compare: Compare) -> Tensor:
         """The gradient of the box's pixels, float32 `[3, h, w]`, from those of the features."""
-        gradient: Tensor | None = None
-        for part, entry, out in zip(reversed(self._parts), self._maps[-2::-1], self._maps[:0:-1], strict=True):
-            layer = part.layers[-1]
-            if layer in self._features:
-                support = self._supports[layer]
-                compare(layer, self.values()[layer], support, self._gradients[layer][0])
-                own = refit(self._gradients[layer], support, out.changing)
-                gradient = own if gradient is None else gradient.add_(own)
-            assert gradient is not None, "the last part ends at a wanted layer"
-            below = pixel_major(entry.values, entry.changing)
+        gradient, given = self._own_gradient(len(self._parts), compare)
+        for i in range(len(self._parts) - 1, -1, -1):
+            part, entry = self._parts[i], self._maps[i]
+            below, box = self._own_gradient(i, compare)
             for tile in tiles(entry.changing, self._side_of(part.entry)):
-                refit(below, entry.changing, tile).copy_(
-                    part.backward(entry.values, entry.held, gradient, out.changing, tile)
-                )
-            gradient = below
-        assert gradient is not None
+                refit(below, box, tile).add_(part.backward(entry.values, entry.held, gradient, given, tile))
+            gradient, given = below, box
         return self._network.normalise_backward(gradient)[0]
+
+    def _own_gradient(self, number: int, compare: Compare) -> tuple[Tensor, Box]:
+        """Of a map, what its own comparison gives and zero elsewhere, and the cells that this covers."""
+        each = self._maps[number]
+        layer = next((layer for layer, feature in self._features.items() if feature is each), None)
+        support = self._supports[layer] if layer else each.changing
+        covered = support.union(each.changing)
+        gradient = pixel_major(each.values, covered)
+        if layer and support == covered:
+            compare(layer, self.values()[layer], support, gradient[0])
+        else:
+            gradient.zero_()
+            if layer:
+                own = compare(layer, self.values()[layer], support, None)
+                refit(gradient, covered, support)[0].copy_(own)
+        return gradient, covered
 
     def _side_of(self, stride: int) -> int:
         """Of a tile in cells, so that it holds as many values at each stride: the channels double with it."""

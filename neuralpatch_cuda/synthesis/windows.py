@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from neuralpatch_cuda.synthesis.boxes import Box
+from neuralpatch_cuda.synthesis.boxes import Box, bounding_box
 
 MINIMUM_MARGIN = 64
 """Least context in pixels around a hole, so that even a speck has patches to copy from."""
@@ -52,15 +52,24 @@ def find_windows(mask: Tensor, context: float) -> list[Window]:
     Returns:
         The windows from top to bottom and from left to right.
     """
+    if not mask.any():
+        return []
     height, width = mask.shape
-    labels, count = ndimage.label(mask.cpu().numpy(), np.ones((3, 3)))
-    boxes = [Box(r.start, c.start, r.stop, c.stop) for r, c in ndimage.find_objects(labels)]
+    around = bounding_box(mask)
+    rows, columns = around.slices
+    labels, count = ndimage.label(mask[rows, columns].numpy(force=True), np.ones((3, 3)))
+    top, left = around.top, around.left
+    found = ndimage.find_objects(labels)
+    boxes = [Box(top + r.start, left + c.start, top + r.stop, left + c.stop) for r, c in found]
     groups = [(group, grow(group.box, context, height, width)) for group in share_out(boxes, context, height, width)]
     windows = []
     for group, window in sorted(groups, key=lambda pair: (pair[1].top, pair[1].left)):
         chosen = np.zeros(count + 1, np.bool_)
         chosen[[1 + number for number in group.holes]] = True
-        windows.append(Window(window, torch.from_numpy(chosen[labels[window.slices]]).to(mask.device)))
+        part = window.intersection(around)
+        own = torch.zeros(window.height, window.width, dtype=torch.bool)
+        own[part.inside(window)] = torch.from_numpy(chosen[labels[part.inside(around)]])
+        windows.append(Window(window, own.to(mask.device)))
     return windows
 
 

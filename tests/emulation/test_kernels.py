@@ -219,8 +219,10 @@ def test_match_patches(emulation: ModuleType, shape: tuple[Any, ...], dtype: str
         ("bfloat16", "tensor_core"),
     ],
 )
-def test_match_patches_hole(emulation: ModuleType, dtype: str, variant: str) -> None:
+@pytest.mark.parametrize("capability", [80, 90])
+def test_match_patches_hole(emulation: ModuleType, dtype: str, variant: str, capability: int) -> None:
     """A hole in the middle of one map, as in inpainting, by every variant."""
+    emulation.set_compute_capability(capability)
     height, width, channels = 24, 26, 32
     features = ref.encode(random(8, height, width, channels), dtype)
     known = np.ones((height - 2, width - 2), bool)
@@ -229,9 +231,11 @@ def test_match_patches_hole(emulation: ModuleType, dtype: str, variant: str) -> 
     check_match(emulation, features, features, hole, known.ravel(), 3, variant)
 
 
+@pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_match_patches_variants_agree(emulation: ModuleType, variant: str) -> None:
+def test_match_patches_variants_agree(emulation: ModuleType, variant: str, capability: int) -> None:
     """Products of small integers are exact, so all variants must give the same bits."""
+    emulation.set_compute_capability(capability)
     generator = np.random.default_rng(9)
     query = generator.integers(-3, 4, (15, 16, 48)).astype(elements_for(variant))
     key = generator.integers(-3, 4, (14, 19, 48)).astype(elements_for(variant))

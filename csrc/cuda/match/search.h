@@ -47,8 +47,10 @@ __device__ __forceinline__ uint32_t selected_rows(const Walk<T>& walk) {
   return rows;
 }
 
-// Shared memory of a multiprocessor, in KB.
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ == 800 || (__CUDA_ARCH__ >= 900 && __CUDA_ARCH__ < 1200)
+// Shared memory of a multiprocessor that may be used, in KB.
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ == 900
+constexpr size_t kSharedPerProcessor = 228;
+#elif __CUDA_ARCH__ == 800 || (__CUDA_ARCH__ >= 1000 && __CUDA_ARCH__ < 1200)
 constexpr size_t kSharedPerProcessor = 164;
 #else
 constexpr size_t kSharedPerProcessor = __CUDA_ARCH__ < 800 ? 64 : 100;

@@ -7,23 +7,25 @@
 
 namespace neuralpatch::cuda {
 
-// A warp computes 32 x 32 correlations. cp.async fills a ring of stages ahead of the products.
+// A warp computes 32 x 32 correlations. cp.async fills a ring of stages ahead of the products. A stage holds
+// one chunk of the elements, or two where a multiprocessor has the room for it: half as many barriers, and 20
+// % less time on an H200.
 //
 // With kTerms = 1, elements are channels. With kTerms = 2, they are the terms of float32 channels (see
 // measure_pixels_kernel), and the product of a = a1 + a2 and b = b1 + b2 is a1 b2 + a2 b1 + a1 b1: the
 // missing a2 b2 is 2^-18 of it or less, as is what the terms leave out.
-template <typename T, int kTerms>
+template <typename T, int kTerms, int kChunks>
 class TensorCoreProduct {
  public:
   using Element = T;
-  static constexpr int kLeastArch = 800;
+  static constexpr int kLeastArch = kChunks == 1 ? 800 : 900;
   static constexpr int kKeyLanes = 128;
   static constexpr int kChunk = 32;  // elements
-  static constexpr int kStages = 3;
+  static constexpr int kStages = kChunks == 1 ? 3 : 2;
 
   struct Shared {
-    alignas(16) T query[kStages][kQueryLanes * kChunk];
-    alignas(16) T key[kStages][kKeyLanes * kChunk];
+    alignas(16) T query[kStages][kChunks][kQueryLanes * kChunk];
+    alignas(16) T key[kStages][kChunks][kKeyLanes * kChunk];
   };
 
   __device__ TensorCoreProduct(const Walk<T>& walk, const StepCursor& start, Shared& shared)
@@ -39,12 +41,13 @@ class TensorCoreProduct {
     const int rows = rows_at(query), columns = columns_at(key);
     Sums sum = {};
 #pragma unroll 1
-    for (int left = walk_.pair.elements; left > 0; left -= kChunk) {
+    for (int left = walk_.pair.elements; left > 0; left -= kChunks * kChunk) {
       wait_copies<kStages - 2>();
       __syncthreads();  // the stage has arrived for all threads, and all have done with the one that is
                         // filled next
       fetch(stage_ == 0 ? kStages - 1 : stage_ - 1);
-      multiply_chunk(rows, columns, sum);
+#pragma unroll
+      for (int chunk = 0; chunk < kChunks; ++chunk) multiply_chunk(chunk, rows, columns, sum);
       stage_ = stage_ + 1 == kStages ? 0 : stage_ + 1;
     }
 #pragma unroll
@@ -93,36 +96,36 @@ class TensorCoreProduct {
   }
 
   // `rows` and `columns` are those places. Of each side, one set of fragments at a time is in registers.
-  __device__ __forceinline__ void multiply_chunk(int rows, int columns, Sums& sum) const {
+  __device__ __forceinline__ void multiply_chunk(int chunk, int rows, int columns, Sums& sum) const {
     RowFragments a;
     ColumnFragments b;
-    load_rows(rows, a);
+    load_rows(chunk, rows, a);
     if constexpr (kTerms == 1) {
-      load_columns(columns, b);
+      load_columns(chunk, columns, b);
       multiply(a, b, sum);
-      load_rows(rows ^ kOtherHalf, a);
-      load_columns(columns ^ kOtherHalf, b);
+      load_rows(chunk, rows ^ kOtherHalf, a);
+      load_columns(chunk, columns ^ kOtherHalf, b);
     } else {
-      load_columns(columns ^ kOtherHalf, b);
+      load_columns(chunk, columns ^ kOtherHalf, b);
       multiply(a, b, sum);
-      load_columns(columns, b);
+      load_columns(chunk, columns, b);
       multiply(a, b, sum);
-      load_rows(rows ^ kOtherHalf, a);
+      load_rows(chunk, rows ^ kOtherHalf, a);
     }
     multiply(a, b, sum);
   }
 
-  __device__ __forceinline__ void load_rows(int rows, RowFragments& a) const {
+  __device__ __forceinline__ void load_rows(int chunk, int rows, RowFragments& a) const {
 #pragma unroll
     for (int m = 0; m < kRowFragments; ++m) {
-      load_matrices(&shared_.query[stage_][rows + m * 16 * kChunk], a[m].pairs);
+      load_matrices(&shared_.query[stage_][chunk][rows + m * 16 * kChunk], a[m].pairs);
     }
   }
-  __device__ __forceinline__ void load_columns(int columns, ColumnFragments& b) const {
+  __device__ __forceinline__ void load_columns(int chunk, int columns, ColumnFragments& b) const {
 #pragma unroll
     for (int n = 0; n < kColumnFragments; n += 2) {
       uint32_t pairs[4];
-      load_matrices(&shared_.key[stage_][columns + n * 8 * kChunk], pairs);
+      load_matrices(&shared_.key[stage_][chunk][columns + n * 8 * kChunk], pairs);
       b[n] = {{pairs[0], pairs[1]}};
       b[n + 1] = {{pairs[2], pairs[3]}};
     }
@@ -145,29 +148,32 @@ class TensorCoreProduct {
       static_assert(kLanes % 8 == 0, "the swizzle repeats every eight lanes");
       const int lane = threadIdx.x / kSegments, segment = threadIdx.x % kSegments;
       const int place = swizzled(lane, segment);
+#pragma unroll(kTerms == 1 ? kChunks : 1)  // with two terms, registers are short
+      for (int chunk = 0; chunk < kChunks; ++chunk) {
+        const int element = load_.element + chunk * kChunk + segment * kSegment;
 #pragma unroll
-      for (int first = 0; first < kQueryLanes; first += kLanes) {
-        copy(load_.at.query_pixel(walk_, first + lane), walk_.pair.query, segment,
-             &shared_.query[stage][place + first * kChunk]);
-      }
+        for (int first = 0; first < kQueryLanes; first += kLanes) {
+          copy(load_.at.query_pixel(walk_, first + lane), walk_.pair.query, element,
+               &shared_.query[stage][chunk][place + first * kChunk]);
+        }
 #pragma unroll
-      for (int first = 0; first < kKeyLanes; first += kLanes) {
-        copy(load_.at.key_pixel(walk_, first + lane), walk_.pair.key, segment,
-             &shared_.key[stage][place + first * kChunk]);
+        for (int first = 0; first < kKeyLanes; first += kLanes) {
+          copy(load_.at.key_pixel(walk_, first + lane), walk_.pair.key, element,
+               &shared_.key[stage][chunk][place + first * kChunk]);
+        }
       }
       load_.advance();
     }
     commit_copies();
   }
 
-  __device__ __forceinline__ void copy(const T* pixel, const T* anywhere, int segment, T* destination) const {
-    const int element = load_.element + segment * kSegment;
+  __device__ __forceinline__ void copy(const T* pixel, const T* anywhere, int element, T* destination) const {
     const bool inside = pixel != nullptr && element < walk_.pair.elements;
     start_copy_16(destination, inside ? pixel + element : anywhere, inside);
   }
 
   const Walk<T>& walk_;
-  LoadCursor<T, kChunk> load_;
+  LoadCursor<T, kChunks * kChunk> load_;
   Shared& shared_;
   int stage_ = 0;
 };
