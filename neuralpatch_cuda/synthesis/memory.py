@@ -26,8 +26,12 @@ PICTURE_BYTES = 60
 STATE_BYTES = 24 * HISTORY + 120
 """Of the box: what the optimiser remembers, and some vectors of 12 bytes."""
 
-LEAST_SIDE = 128
-"""Of a tile in pixels, whatever the budget: below it, most of the time goes into what tiles share."""
+LEAST_SIDE, MOST_SIDE = 128, 384
+"""Of a tile in pixels, whatever the budget. Below, most of the time goes into what tiles share; beyond, into fresh
+memory."""
+
+MOST_PIXELS = 2**19
+"""Of a box on the CPU without tiles, which are hardly slower beyond: the activations have long left the caches."""
 
 FREE_SHARE = 0.5
 """Of the free memory, which is used where no budget is given."""
@@ -45,7 +49,9 @@ def default_budget(device: torch.device) -> int:
     return round(FREE_SHARE * free_bytes(device))
 
 
-def tile_side(network: TextureNetwork, window_pixels: int, box_pixels: int, budget: int) -> int | None:
+def tile_side(
+    network: TextureNetwork, window_pixels: int, box_pixels: int, budget: int, device: torch.device
+) -> int | None:
     """Side in pixels of the tiles that keep a scale within the budget; None where none are needed.
 
     Args:
@@ -53,10 +59,13 @@ def tile_side(network: TextureNetwork, window_pixels: int, box_pixels: int, budg
         window_pixels: number of pixels of the window.
         box_pixels: of the box that changes.
         budget: bytes.
+        device: where the features are.
     """
     known = sum(CHANNELS[layer] / STRIDE[layer] ** 2 for layer in network.layers) * window_pixels
     itemsize = network.convolution(network.depth[0]).weight.element_size()
     values = (budget - PICTURE_BYTES * window_pixels - STATE_BYTES * box_pixels) / itemsize - known
-    if max(WINDOW_VALUES * window_pixels, BOX_VALUES * box_pixels) <= values:
+    fits = max(WINDOW_VALUES * window_pixels, BOX_VALUES * box_pixels) <= values
+    if fits and (device.type == "cuda" or box_pixels <= MOST_PIXELS):
         return None
-    return max(LEAST_SIDE, math.isqrt(max(0, round((values - MAP_VALUES * box_pixels) / TILE_VALUES))))
+    side = math.isqrt(max(0, round((values - MAP_VALUES * box_pixels) / TILE_VALUES)))
+    return min(max(LEAST_SIDE, side), MOST_SIDE)

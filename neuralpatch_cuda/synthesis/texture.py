@@ -112,7 +112,7 @@ class TextureTerm:
             supports = {name: layout.support for name, layout in used.items()}
             with stage("known features"):
                 budget = memory_budget or default_budget(image.device)
-                side = tile_side(network, image[0].numel(), box.height * box.width, budget)
+                side = tile_side(network, image[0].numel(), box.height * box.width, budget, image.device)
                 self._features = (
                     LocalFeatures(network, image, box, supports)
                     if side is None

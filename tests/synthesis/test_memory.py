@@ -12,6 +12,8 @@ from neuralpatch_cuda.synthesis.memory import (
     BOX_VALUES,
     LEAST_SIDE,
     MAP_VALUES,
+    MOST_PIXELS,
+    MOST_SIDE,
     PICTURE_BYTES,
     STATE_BYTES,
     TILE_VALUES,
@@ -19,6 +21,7 @@ from neuralpatch_cuda.synthesis.memory import (
     tile_side,
 )
 
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
 WINDOW, BOX = 2048**2, 1024**2
 KNOWN = WINDOW * (256 / 16 + 512 / 64)
 OTHER = PICTURE_BYTES * WINDOW + STATE_BYTES * BOX
@@ -31,18 +34,19 @@ def network() -> TextureNetwork:
 
 def test_what_fits_is_not_tiled(network: TextureNetwork) -> None:
     needed = OTHER + 2 * round(KNOWN + max(WINDOW_VALUES * WINDOW, BOX_VALUES * BOX))
-    assert tile_side(network, WINDOW, BOX, needed) is None
-    assert tile_side(network, WINDOW, BOX, needed - 2) is not None
+    assert tile_side(network, WINDOW, BOX, needed, GPU) is None
+    assert tile_side(network, WINDOW, BOX, needed - 2, GPU) is not None
 
 
 def test_tiles_fit_beside_what_is_kept(network: TextureNetwork) -> None:
     kept = OTHER + 2 * round(KNOWN + MAP_VALUES * BOX)
-    side = tile_side(network, WINDOW, BOX, kept + 200 * 10**6)
-    assert side == math.isqrt(10**8 // TILE_VALUES)
+    side = tile_side(network, WINDOW, BOX, kept + 100 * 10**6, CPU)
+    assert side == math.isqrt(5 * 10**7 // TILE_VALUES)
 
 
-def test_tiles_are_never_tiny(network: TextureNetwork) -> None:
-    assert tile_side(network, WINDOW, BOX, 1) == LEAST_SIDE
+def test_tiles_are_neither_tiny_nor_huge(network: TextureNetwork) -> None:
+    assert tile_side(network, WINDOW, BOX, 1, CPU) == LEAST_SIDE
+    assert tile_side(network, 100 * WINDOW, 100 * BOX, 10**12 // 8, CPU) == MOST_SIDE
 
 
 def test_wider_numbers_need_smaller_tiles() -> None:
@@ -51,5 +55,10 @@ def test_wider_numbers_need_smaller_tiles() -> None:
         TextureNetwork("vgg16", layers, TORCHVISION_NORMALISATION).to(dtype)
         for dtype in (torch.float32, torch.bfloat16)
     )
-    sides = [tile_side(network, WINDOW, BOX, 1300 * 10**6) for network in (wide, narrow)]
+    sides = [tile_side(network, WINDOW, BOX, 1300 * 10**6, CPU) for network in (wide, narrow)]
     assert sides[0] is not None and sides[1] is not None and sides[0] < sides[1]
+
+
+def test_on_the_cpu_large_boxes_are_tiled_however_much_memory_there_is(network: TextureNetwork) -> None:
+    assert tile_side(network, WINDOW, MOST_PIXELS, 10**11, CPU) is None
+    assert tile_side(network, WINDOW, MOST_PIXELS + 1, 10**11, CPU) == MOST_SIDE
