@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageDraw
 from scipy import ndimage
 
 from neuralpatch_cuda import InpaintConfig, Inpainter, inpaint
 from neuralpatch_cuda.errors import DeviceError, MaskError, NetworkError
 from neuralpatch_cuda.imaging.images import to_rgb
-from neuralpatch_cuda.inpainter import Progress, at_scale
+from neuralpatch_cuda.inpainter import THIN_ITERATIONS, Progress, at_scale
 from neuralpatch_cuda.synthesis.scale import synthesise
 
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
@@ -163,6 +163,28 @@ def test_another_photograph_shows_what_the_hole_hides(photo: Image.Image, mask: 
 
     assert error(exemplars=[other]) < 0.65 * error()
     assert error(exemplars=[other], search="patchmatch") < 0.65 * error()
+
+
+def test_scratches_are_filled_from_scale_to_scale(photo: Image.Image) -> None:
+    mask = Image.new("L", photo.size)
+    draw = ImageDraw.Draw(mask)
+    for i in range(12):
+        draw.line([(20 * i, 10 * i), (20 * i + 40, 180 - 12 * i)], fill=255, width=1 + i % 3)
+    hole = np.asarray(mask) > 0
+    original = np.asarray(photo).astype(float)
+    result = Inpainter()(np.where(hole[..., None], np.uint8(255), np.asarray(photo)), hole, return_info=True)
+    assert [len(scale.losses) for scale in result.info.scales] == [0, THIN_ITERATIONS]
+    error = np.square(result.image - original)[hole].mean()
+    assert error < 0.1 * np.square(original - original[~hole].mean(0))[hole].mean()
+
+
+def test_fine_scales_do_with_less(photo: Image.Image, mask: np.ndarray) -> None:
+    options = {"iterations": 3, "fine_side": 150, "fine_iterations": 2, "context": 5}
+    coarse, fine = Inpainter(InpaintConfig(**options))(photo, mask, return_info=True).info.scales
+    assert (len(coarse.losses), coarse.layers) == (3, ("relu3_1", "relu4_1"))
+    assert (len(fine.losses), fine.layers) == (2, ("relu3_1",))
+    _, fine = Inpainter(InpaintConfig(**options, layers="relu4_1"))(photo, mask, return_info=True).info.scales
+    assert fine.layers == ("relu4_1",)
 
 
 def test_an_oriented_photograph_is_filled_upright(painter: Inpainter, photo: Image.Image, mask: np.ndarray) -> None:
