@@ -79,6 +79,7 @@ def seconds_per_step(network: ContentNetwork, run: Path) -> float:
     trainer = Trainer(run, options(100), network)
     image, mask = torch.rand(32, 3, CONTENT_SIDE, CONTENT_SIDE), torch.zeros(32, 1, CONTENT_SIDE, CONTENT_SIDE)
     mask[..., 32:96, 32:96] = 1
+    image, mask = (each.to(trainer.accelerator.device) for each in (image, mask))
     times = []
     for _ in range(13):
         started = time.perf_counter()

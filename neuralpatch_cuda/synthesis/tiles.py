@@ -71,6 +71,9 @@ class Part:
             gradient: in the exit, over the box `given`; zero elsewhere.
             entry: the wanted cells.
         """
+        wanted = entry.coarser(self._first).intersection(self._whole)
+        if wanted.empty:  # an odd last row or column, which the pooling leaves out
+            return pixel_major(x, entry).zero_()
         out = self.reached_from(entry)
         inner = out.finer(self._last)
         gradient = refit(gradient, given, out)
@@ -79,7 +82,6 @@ class Part:
             pooling = Pooling()
             pooling.forward(y)
             gradient = pooling.backward(gradient)
-        wanted = entry.coarser(self._first).intersection(self._whole)
         box = inner
         for i in range(len(self.layers), 0, -1):
             gradient = torch.ops.aten.threshold_backward(gradient, y, 0)

@@ -15,6 +15,7 @@ CASES = {
     "in a corner": (("relu2_2", "relu4_1"), (67, 99), Box(50, 60, 67, 99), 2),
     "one pixel, first layer": (("relu1_1",), (40, 40), Box(7, 9, 8, 10), 0),
     "wide support": (("relu2_1", "relu3_3"), (120, 130), Box(40, 41, 60, 72), 7),
+    "an odd last row in a tile of its own": (("relu1_2", "relu2_1"), (113, 90), Box(60, 20, 113, 60), 2),
     "narrow support": (("relu3_1", "relu4_1"), (160, 160), Box(50, 51, 90, 92), -1),
 }
 

@@ -29,6 +29,12 @@ from neuralpatch_cuda.training.train import checkpoints, overfit, train
 SMALL = ContentConfig(width=16, dilations=(1, 2))
 
 
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the same steps give the same bytes, and two processes need no two GPUs."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Smooth colour gradients, which a network can learn to continue."""
