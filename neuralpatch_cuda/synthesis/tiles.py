@@ -169,10 +169,9 @@ class TiledFeatures:
         found = compute(network, self._parts, image, wanted, side)
         self.known = {layer: found[i][0] for layer, i in ends.items()}
         """Features of the whole window as it is now: `[C, H // s, W // s]` for each layer of `supports`."""
-        self._maps = [
-            Map(x if box == cells else refit(x, cells, box).clone(memory_format=torch.channels_last), box, moving)
-            for x, cells, box, moving in zip(found, wanted, held, changing, strict=True)
-        ]
+        for i, whole in wholes.items():
+            found[i] = refit(found[i], whole, held[i]).clone(memory_format=torch.channels_last)
+        self._maps = [Map(*each) for each in zip(found, held, changing, strict=True)]
         self._features = {layer: self._maps[i] for layer, i in ends.items()}
 
     def _changing(self, window: Box) -> list[Box]:
