@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 import psutil
@@ -32,6 +33,8 @@ memory."""
 
 MOST_PIXELS = 2**19
 """Of a box on the CPU without tiles, which are hardly slower beyond: the activations have long left the caches."""
+
+logger = logging.getLogger(__name__)
 
 FREE_SHARE = 0.5
 """Of the free memory, which is used where no budget is given."""
@@ -67,5 +70,9 @@ def tile_side(
     fits = max(WINDOW_VALUES * window_pixels, BOX_VALUES * box_pixels) <= values
     if fits and (device.type == "cuda" or box_pixels <= MOST_PIXELS):
         return None
-    side = math.isqrt(max(0, round((values - MAP_VALUES * box_pixels) / TILE_VALUES)))
-    return min(max(LEAST_SIDE, side), MOST_SIDE)
+    left = values - MAP_VALUES * box_pixels - TILE_VALUES * LEAST_SIDE**2
+    if left < 0:
+        needed = (budget - left * itemsize) / 1e6
+        logger.warning("This window takes about %.0f MB, more than the memory budget, in its smallest tiles.", needed)
+    side = math.isqrt(max(0, round(left / TILE_VALUES)) + LEAST_SIDE**2)
+    return min(side, MOST_SIDE)

@@ -44,8 +44,10 @@ def test_tiles_fit_beside_what_is_kept(network: TextureNetwork) -> None:
     assert side == math.isqrt(5 * 10**7 // TILE_VALUES)
 
 
-def test_tiles_are_neither_tiny_nor_huge(network: TextureNetwork) -> None:
+def test_tiles_are_neither_tiny_nor_huge(network: TextureNetwork, caplog: pytest.LogCaptureFixture) -> None:
     assert tile_side(network, WINDOW, BOX, 1, CPU) == LEAST_SIDE
+    needed = (OTHER + 2 * round(KNOWN + MAP_VALUES * BOX + TILE_VALUES * LEAST_SIDE**2)) / 1e6
+    assert f"about {needed:.0f} MB, more than the memory budget" in caplog.text
     assert tile_side(network, 100 * WINDOW, 100 * BOX, 10**12 // 8, CPU) == MOST_SIDE
 
 
