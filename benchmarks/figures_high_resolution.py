@@ -14,7 +14,6 @@ import typer
 from PIL import Image, ImageDraw
 
 from neuralpatch_cuda import Inpainter
-from neuralpatch_cuda.evaluation.figures import contact_sheet
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 
@@ -35,6 +34,17 @@ def whitened(image: Image.Image, mask: Image.Image) -> Image.Image:
     return Image.composite(Image.new("RGB", image.size, "white"), image, mask)
 
 
+def in_a_row(images: list[Image.Image], height: int) -> Image.Image:
+    """Side by side, each scaled to this height, with a narrow gap."""
+    images = [image.resize((round(image.width * height / image.height), height)) for image in images]
+    sheet = Image.new("RGB", (sum(image.width + 6 for image in images) - 6, height), "white")
+    left = 0
+    for image in images:
+        sheet.paste(image, (left, 0))
+        left += image.width + 6
+    return sheet
+
+
 def main(photos: Annotated[Path, typer.Argument(help="Folder of the photographs.")]) -> None:
     painter = Inpainter()
     picos = Image.open(photos / "picosdeeuropa_by_Aitzol_Berasategi.jpg").convert("RGB")
@@ -44,14 +54,10 @@ def main(photos: Annotated[Path, typer.Argument(help="Folder of the photographs.
     print(f"{picos.size}, hole of {np.count_nonzero(path)} px: {time.perf_counter() - started:.0f} s")
     of_meadow = painter(picos, path, source_mask=meadow)
     crop = (0, 1000, 2172, 2448)
-    sheet = [whitened(picos, path), plain, of_meadow]
-    names = ["hole", "patches from its surroundings", "patches from the meadow on the right"]
-    contact_sheet([each.crop(crop) for each in sheet], names, 3, 640).save(IMAGES / "source-mask.jpg", quality=88)
+    fills = [whitened(picos, path), plain, of_meadow]
+    in_a_row([each.crop(crop) for each in fills], 420).save(IMAGES / "source-mask.jpg", quality=88)
     detail = (300, 1500, 1300, 2100)
-    pair = Image.new("RGB", (2000, 600))
-    for column, each in enumerate((picos, of_meadow)):
-        pair.paste(each.crop(detail), (1000 * column, 0))
-    pair.save(IMAGES / "full-resolution.jpg", quality=88)
+    in_a_row([each.crop(detail) for each in (picos, of_meadow)], 600).save(IMAGES / "full-resolution.jpg", quality=88)
 
     # Two views of one place, cut from one photograph; the second is darker and shows what the first hides.
     aitzgorri = Image.open(photos / "aitzgorri_by_Aitzol_Berasategi.jpg").convert("RGB")
@@ -60,8 +66,7 @@ def main(photos: Annotated[Path, typer.Argument(help="Folder of the photographs.
     hole = Image.new("L", first.size)
     ImageDraw.Draw(hole).rectangle((400, 150, 760, 470), fill=255)
     fills = [whitened(first, hole), second, painter(first, hole), painter(first, hole, exemplars=[second]), first]
-    names = ["hole", "second photograph", "filled from itself", "filled from both", "original"]
-    contact_sheet(fills, names, 5, 400).save(IMAGES / "exemplar.jpg", quality=88)
+    in_a_row(fills, 300).save(IMAGES / "exemplar.jpg", quality=88)
 
 
 if __name__ == "__main__":
