@@ -31,10 +31,12 @@ def main() -> None:
         print(f"{name}: seconds {seconds}, GB {added}, exponent of time in the number of pixels {exponent:.2f}")
         time.loglog(sides, seconds, "o-", label=f"{name}: exponent {exponent:.2f}")
         memory.loglog(sides, added, "o-", label=name)
-    for axes, label in ((time, "seconds"), (memory, "memory added, GB")):
+    shown = ((time, "seconds", (5, 10, 20, 50, 100, 200)), (memory, "memory added, GB", (0.2, 0.5, 1, 2, 4)))
+    for axes, label, ticks in shown:
         axes.set_xlabel("side of the hole, px")
         axes.set_ylabel(label)
         axes.set_xticks(sides, [str(side) for side in sides])
+        axes.set_yticks(ticks, [str(tick) for tick in ticks])
         axes.minorticks_off()
         axes.grid(True, alpha=0.3)
         axes.legend(title="memory budget")
