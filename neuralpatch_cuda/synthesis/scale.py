@@ -22,7 +22,7 @@ from neuralpatch_cuda.synthesis.optimiser import LBFGS, Adam, Minimiser
 from neuralpatch_cuda.synthesis.replay import replayed
 from neuralpatch_cuda.synthesis.search import Searches
 from neuralpatch_cuda.synthesis.sources import Sources
-from neuralpatch_cuda.synthesis.texture import TextureTerm
+from neuralpatch_cuda.synthesis.texture import TextureTerm, layouts
 
 
 @dataclass(frozen=True)
@@ -168,10 +168,13 @@ def synthesise(
     started = time.perf_counter()
     if not mask.any():  # a hole thinner than this scale's pixels
         return ScaleResult(image)
-    objective = Objective(network, image, mask, settings, sources or Sources(torch.ones_like(mask)))
+    sources = sources or Sources(torch.ones_like(mask))
+    if settings.iterations == 0:  # no features are needed
+        return ScaleResult(image, layers=tuple(layouts(network, mask, settings.patch_size, sources)))
+    objective = Objective(network, image, mask, settings, sources)
     texture = objective.texture
     result = ScaleResult(image, layers=tuple(layer.name for layer in texture.layers))
-    if not texture.layers or settings.iterations == 0:
+    if not texture.layers:
         return result
     x = objective.values
     minimiser: Minimiser = Adam(x) if settings.optimizer == "adam" else LBFGS(x)

@@ -76,6 +76,13 @@ class LayerTerm:
         return ops.texture_loss_and_gradient(features, target, weight, gradient)
 
 
+def layouts(network: TextureNetwork, mask: Tensor, patch_size: int, sources: Sources) -> dict[str, Layout]:
+    """The geometry of the network's layers that have a patch free of the hole; see `TextureTerm` for the arguments."""
+    usable = [exemplar.usable for exemplar in sources.exemplars]
+    found = {name: lay_out(mask, STRIDE[name], patch_size, sources.usable, usable) for name in network.layers}
+    return {name: layout for name, layout in found.items() if layout is not None}
+
+
 class TextureTerm:
     """alpha * E_texture of one scale, as a function of a box of the window's pixels."""
 
@@ -104,9 +111,7 @@ class TextureTerm:
             sources: where patches may be taken from.
             memory_budget: of the scale, in bytes; None for a share of what is free.
         """
-        usable = [exemplar.usable for exemplar in sources.exemplars]
-        layouts = {name: lay_out(mask, STRIDE[name], patch_size, sources.usable, usable) for name in network.layers}
-        used = {name: layout for name, layout in layouts.items() if layout is not None}
+        used = layouts(network, mask, patch_size, sources)
         self.layers: list[LayerTerm] = []
         if used:
             supports = {name: layout.support for name, layout in used.items()}

@@ -8,8 +8,8 @@
 namespace neuralpatch::cuda {
 
 // A warp computes 32 x 32 correlations. cp.async fills a ring of stages ahead of the products. A stage holds
-// one chunk of the elements, or two where a multiprocessor has the room for it: half as many barriers, and 20
-// % less time on an H200.
+// one chunk of the elements, or two where a multiprocessor has the room: half as many barriers, and a fifth
+// less time on an H200.
 //
 // With kTerms = 1, elements are channels. With kTerms = 2, they are the terms of float32 channels (see
 // measure_pixels_kernel), and the product of a = a1 + a2 and b = b1 + b2 is a1 b2 + a2 b1 + a1 b1: the
