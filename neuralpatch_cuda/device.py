@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from neuralpatch_cuda.errors import DeviceError
@@ -30,6 +34,29 @@ def choose_device(device: str | torch.device) -> torch.device:
     elif chosen.type != "cpu":
         raise DeviceError(f"device {chosen.type!r} is not supported; use auto, cpu, cuda or cuda:N.")
     return chosen
+
+
+_threads = threading.local()
+
+
+@contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """Let a GPU do this thread's work beside that of other threads: in a stream that the thread keeps.
+
+    The stream begins after what the thread has given the GPU to do before, and is waited for at the end. Elsewhere than
+    on a GPU nothing happens.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    streams = _threads.__dict__.setdefault("streams", {})
+    if device not in streams:
+        streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream = streams[device]
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        yield
+    stream.synchronize()
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar, overload
 
@@ -17,12 +17,13 @@ from PIL import Image
 from torch import Tensor
 
 from neuralpatch_cuda.config import InpaintConfig
-from neuralpatch_cuda.device import choose_device, choose_dtype
+from neuralpatch_cuda.device import choose_device, choose_dtype, own_stream
 from neuralpatch_cuda.errors import DeviceError, MaskError
 from neuralpatch_cuda.imaging.images import ImageLike, ImageT, composite, cut, paste, size_of, to_rgb, working_copy
 from neuralpatch_cuda.imaging.masks import feather_weight, grow, to_hole, to_region
 from neuralpatch_cuda.networks.texture import STRIDE, TextureNetwork
 from neuralpatch_cuda.networks.weights import load_texture_network
+from neuralpatch_cuda.pipeline import in_order
 from neuralpatch_cuda.stages import stage
 from neuralpatch_cuda.synthesis.content import resolve_content_network
 from neuralpatch_cuda.synthesis.layout import Matches
@@ -138,7 +139,7 @@ class Recorder:
 
 
 class Inpainter:
-    """Fills holes in photographs; loads its networks once and can be called many times."""
+    """Fills holes in photographs; loads its networks once and can be called many times, by several threads at once."""
 
     def __init__(self, config: InpaintConfig | None = None, device: str | torch.device = "auto") -> None:
         """Load the networks.
@@ -247,6 +248,29 @@ class Inpainter:
         if self.device.type == "cuda":
             info.peak_memory = torch.cuda.max_memory_allocated(self.device)
         return InpaintResult(output, info) if return_info else output
+
+    def map(self, pairs: Iterable[tuple[ImageT, Any]], jobs: int = 1) -> Iterator[ImageT | Exception]:
+        """Fill many images, in threads: meanwhile the caller fetches the next pair, and is busy with the last result.
+
+        Args:
+            pairs: images and masks, as of a call; a generator may read them from files, one by one.
+            jobs: how many are filled at once; small holes leave a GPU idle that several of them would fill.
+
+        Yields:
+            In the order of the pairs, the filled image, or what a call would raise: an error ends nothing.
+
+        Raises:
+            Exception: what `pairs` itself raises.
+        """
+
+        def fill(pair: tuple[ImageT, Any]) -> ImageT | Exception:
+            try:
+                with own_stream(self.device):
+                    return self(*pair)
+            except Exception as error:
+                return error
+
+        return in_order(fill, pairs, workers=jobs)
 
     def _fill_holes(
         self,

@@ -1,5 +1,7 @@
 """The whole algorithm, on a crop of the example photograph and with few iterations."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -51,6 +53,40 @@ def test_the_result_does_not_depend_on_what_was_in_the_hole(
     other = np.array(photo)
     other[mask] = 255 - other[mask]
     assert (np.asarray(painter(photo, mask)) == painter(other, mask)).all()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_map_keeps_the_order_and_goes_on_after_errors(
+    painter: Inpainter, photo: Image.Image, mask: np.ndarray, jobs: int
+) -> None:
+    other = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+
+    def pairs() -> Iterator[tuple[Image.Image, np.ndarray]]:
+        yield photo, mask
+        yield photo, np.zeros_like(mask)
+        yield other, mask
+        yield photo.resize((30, 20)), mask
+
+    results = list(painter.map(pairs(), jobs))
+    assert [type(result) for result in results] == [Image.Image, MaskError, Image.Image, MaskError]
+    for image, result in ((photo, results[0]), (other, results[2])):
+        assert (np.asarray(result) == np.asarray(painter(image, mask))).all()
+
+
+def test_an_error_of_the_pairs_themselves_ends_map(painter: Inpainter) -> None:
+    def pairs() -> Iterator[tuple[Image.Image, np.ndarray]]:
+        raise OSError("The disk is gone.")
+        yield
+
+    with pytest.raises(OSError, match="The disk is gone"):
+        next(painter.map(pairs()))
+
+
+def test_several_threads_may_use_one_painter(painter: Inpainter, photo: Image.Image, mask: np.ndarray) -> None:
+    alone = np.asarray(painter(photo, mask))
+    with ThreadPoolExecutor(4) as pool:
+        for result in pool.map(lambda _: painter(photo, mask), range(8)):
+            assert (np.asarray(result) == alone).all()
 
 
 def test_runs_are_repeatable_and_types_agree(painter: Inpainter, photo: Image.Image, mask: np.ndarray) -> None:
