@@ -6,30 +6,27 @@ PyTorch and all that needs it are imported by the commands, not here, so that `-
 from __future__ import annotations
 
 import hashlib
-import inspect
+import json
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from pydantic import BaseModel, ByteSize
-from pydantic.fields import FieldInfo
 from typer.exceptions import TyperException
-from typing_extensions import Self
 
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import ConfigError, NeuralPatchError, OutputError
+from neuralpatch_cuda.options import options_of
+from neuralpatch_cuda.terminal import BatchBar, ProgressBars, print_summary, print_times, printable
 from neuralpatch_cuda.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from neuralpatch_cuda.inpainter import Progress, ScaleInfo
-    from neuralpatch_cuda.profiling import Times
-
-FunctionT = TypeVar("FunctionT", bound=Callable[..., None])
+    from neuralpatch_cuda.inpainter import ScaleInfo
 
 app = typer.Typer(
     help="Fill holes in photographs by multi-scale neural patch synthesis.",
@@ -38,52 +35,22 @@ app = typer.Typer(
 )
 
 
-def options_of(model: type[BaseModel], panel: str) -> Callable[[FunctionT], FunctionT]:
-    """Give a command, in place of its `**options`, one command line option per field of a model.
-
-    Their values arrive as the strings that were typed; the model checks them, so that a bad value is reported
-    in the same words as from Python.
-    """
-
-    def decorate(function: FunctionT) -> FunctionT:
-        signature = inspect.signature(function, eval_str=True)
-        named = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-        fields = [_option(name, field, panel) for name, field in model.model_fields.items()]
-        combined = signature.replace(parameters=[*named, *fields])
-        function.__signature__ = combined  # type: ignore[attr-defined]
-        function.__annotations__ = {p.name: p.annotation for p in combined.parameters.values()}
-        return function
-
-    return decorate
-
-
-def _option(name: str, field: FieldInfo, panel: str) -> inspect.Parameter:
-    option = typer.Option("--" + name.replace("_", "-"), help=field.description, rich_help_panel=panel)
-    default, annotation = field.default, Annotated[bool, option]
-    if not isinstance(default, bool):
-        option.metavar = _metavar(field)
-        default = ",".join(default) if isinstance(default, tuple) else default and str(default)
-        annotation = Annotated[str | None, option]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-
-
-def _metavar(field: FieldInfo) -> str:
-    """What an option's value looks like: NUMBER, lbfgs|adam, ..."""
-    members = get_args(field.annotation)
-    if get_origin(field.annotation) is Literal:
-        return "|".join(members)
-    if ByteSize in members:
-        return "BYTES"
-    word = {int: "INTEGER", float: "NUMBER", str: "NAME", tuple: "NAME"}.get(type(field.default), "INTEGER")
-    several = isinstance(field.default, tuple) or any(get_origin(member) is Annotated for member in members)
-    return f"{word}[,{word}...]" if several else word
-
-
 ImageArgument = Annotated[Path, typer.Argument(metavar="IMAGE", help="The photograph.", show_default=False)]
 MaskArgument = Annotated[
     Path, typer.Argument(metavar="MASK", help="The mask, of the photograph's size; white = fill.", show_default=False)
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda or cuda:N.")]
+QualityOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=100,
+        metavar="1..100",
+        help="Of JPEG, WebP and AVIF; by default that of the photograph if it is a JPEG, too, else high.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts, and no progress.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 
@@ -94,7 +61,9 @@ def inpaint(
     mask: MaskArgument,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Where to write: .png, .jpg, .webp, .tif or .bmp.", show_default=False),
+        typer.Option(
+            "--output", "-o", help="Where to write: .png, .jpg, .webp, .avif, .tif or .bmp.", show_default=False
+        ),
     ],
     source_mask: Annotated[
         Path | None,
@@ -121,20 +90,22 @@ def inpaint(
             show_default=False,
         ),
     ] = None,
+    quality: QualityOption = None,
+    as_json: JsonOption = False,
     quiet: QuietOption = False,
     **options: Any,
 ) -> None:
     """Fill the white parts of MASK in IMAGE.
 
-    Outside the mask the output has the photograph's very pixels (JPEG files aside, which are lossy), and it
-    keeps its size, transparency, ICC profile and EXIF data.
+    Outside the mask the output has the photograph's very pixels (JPEG and AVIF files aside, which are lossy),
+    and it keeps its size, depth, transparency, ICC profile, EXIF and XMP data.
     """
     config = InpaintConfig(**options)
-    from neuralpatch_cuda.imaging.files import check_writable, read_image, write_image
+    from neuralpatch_cuda.imaging.files import Photograph, check_writable, read_image, read_mask, write_image
 
-    picture, hole = read_image(image), read_image(mask)
-    source = source_mask and read_image(source_mask)
-    exemplars = [read_image(path) for path in exemplar or ()]
+    picture, hole = read_image(image), read_mask(mask)
+    source = source_mask and read_mask(source_mask)
+    exemplars = [read_image(path).image for path in exemplar or ()]
     check_writable(output, picture)
     if save_scales is not None:
         _make_folder(save_scales)
@@ -143,14 +114,24 @@ def inpaint(
 
     started = time.perf_counter()
     painter = Inpainter(config, device=device)
-    with ProgressBars(quiet) as bars:
-        result = painter(picture, hole, source_mask=source, exemplars=exemplars, return_info=True, callback=bars.update)
-    write_image(result.image, output)
+    with ProgressBars(quiet or as_json) as bars:
+        result = painter(
+            picture.image, hole, source_mask=source, exemplars=exemplars, return_info=True, callback=bars.update
+        )
+    write_image(picture.with_image(result.image), output, quality)
     if save_scales is not None:
         for scale in result.info.scales:
-            write_image(scale.image, save_scales / _scale_name(scale))
-    if not quiet:
-        print(f"{output} ({picture.width} x {picture.height} px, {time.perf_counter() - started:.1f} s)")
+            write_image(Photograph(scale.image), save_scales / _scale_name(scale))
+    width, height = picture.size
+    seconds = time.perf_counter() - started
+    if as_json:
+        scales = [
+            {"window": s.window, "scale": s.scale, "size": s.size, "seconds": s.seconds, "loss": s.losses[-1:]}
+            for s in result.info.scales
+        ]
+        print(json.dumps({"output": str(output), "size": (height, width), "seconds": seconds, "scales": scales}))
+    elif not quiet:
+        print(f"{output} ({width} x {height} px, {seconds:.1f} s)")
 
 
 def _make_folder(path: Path) -> None:
@@ -165,45 +146,179 @@ def _scale_name(info: ScaleInfo) -> str:
     return f"window{info.window + 1:02d}_scale{info.scale + 1}_{width}x{height}.png"
 
 
-class ProgressBars:
-    """One bar on stderr per window and scale; where stderr is not a terminal, a line for each at the end."""
+PLACES = "Files"
+MACHINES = "Machines"
 
-    def __init__(self, quiet: bool, activity: str = "") -> None:
-        """`activity` is named before each bar."""
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as Bars
 
-        self._bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}"),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            disable=quiet,
+@app.command()
+@options_of(InpaintConfig, panel="Method")
+def batch(
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="For results and journal.", show_default=False),
+    ],
+    image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|FILE|GLOB",
+            help="The photographs.",
+            show_default=False,
+            rich_help_panel=PLACES,
+        ),
+    ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|FILE",
+            help="The masks: a folder, in which they have the photographs' names, or one file for all; by default "
+            "NAME_mask.png and NAME_mask001.png, ... beside NAME.jpg.",
+            show_default=False,
+            rich_help_panel=PLACES,
+        ),
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Instead: a CSV or JSONL table with the columns image, mask, output, quality, and options as below.",
+            show_default=False,
+            rich_help_panel=PLACES,
+        ),
+    ] = None,
+    image_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="png|jpg|...",
+            help="Format of the results; by default each photograph's own.",
+            show_default=False,
+            rich_help_panel=PLACES,
+        ),
+    ] = None,
+    quality: QualityOption = None,
+    skip_unmatched: Annotated[
+        bool,
+        typer.Option("--skip-unmatched", help="Go on without what does not fit together.", rich_help_panel=PLACES),
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace files that this batch has not written, or that were changed since.",
+            rich_help_panel=PLACES,
+        ),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what there is to do; do nothing.")] = False,
+    devices: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[,NAME...]",
+            help="Where to compute, with a process for each: auto, cpu, cuda:0,cuda:1, or all, for every GPU.",
+            envvar="NEURALPATCH_DEVICES",
+            show_envvar=False,
+            rich_help_panel=MACHINES,
+        ),
+    ] = "auto",
+    jobs: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Photographs that each device fills at once; small holes alone leave a GPU idle.",
+            rich_help_panel=MACHINES,
+        ),
+    ] = 1,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Do only the I-th of N equal parts, for schedulers that start N of these commands.",
+            show_default=False,
+            rich_help_panel=MACHINES,
+        ),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="local: on this machine. ray: on a Ray cluster.", rich_help_panel=MACHINES),
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Of the Ray cluster; by default one is started on this machine.",
+            show_default=False,
+            rich_help_panel=MACHINES,
+        ),
+    ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|MIN-MAX",
+            help="Ray actors; by default from one to as many as there is room for.",
+            show_default=False,
+            rich_help_panel=MACHINES,
+        ),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float, typer.Option(min=0.0, help="Share of a GPU that a Ray actor takes.", rich_help_panel=MACHINES)
+    ] = 0.0,
+    cpus_per_worker: Annotated[
+        float, typer.Option(min=0.0, help="Processor cores that a Ray actor takes.", rich_help_panel=MACHINES)
+    ] = 1.0,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+    **options: Any,
+) -> None:
+    """Fill many photographs.
+
+    A run that was stopped, by whatever, goes on where it was: what is done
+    with the same settings is not done again, what failed or changed is.
+    Ends with exit code 1 if something failed.
+    """
+    config = InpaintConfig(**options)
+    if (image is None) == (manifest is None) or (mask is not None and manifest is not None):
+        raise ConfigError("Give either --image, with or without --mask, or --manifest.")
+    from neuralpatch_cuda.batch import run as batches
+    from neuralpatch_cuda.batch.manifest import read_manifest
+    from neuralpatch_cuda.batch.pairing import Rules, pair_files, suffix_of
+
+    rules = Rules(output, config, image_format and suffix_of(image_format), quality)
+    if manifest is not None:
+        pairing = read_manifest(manifest, rules)
+    else:
+        assert image is not None
+        pairing = pair_files(image, mask, rules)
+    for problem in pairing.problems:
+        print(f"Problem: {printable(problem)}", file=sys.stderr)
+    if pairing.problems and not (dry_run or (skip_unmatched and pairing.items)):
+        raise ConfigError(
+            f"{len(pairing.problems)} of the files above do not fit together; mend that, or use --skip-unmatched."
         )
-        self._activity = activity
-        self._tasks: dict[tuple[int, int], Any] = {}
+    part = batches.parse_shard(shard) if shard is not None else None
+    items = batches.share(pairing.items, part) if part else pairing.items
+    plan = batches.make_plan(items, output, overwrite)
+    if dry_run:
+        for item in plan.todo:
+            print(printable(f"{item.image} + {item.mask} -> {item.output}"))
+        for record in plan.refused:
+            print(f"Problem: {printable(record.error or '')}", file=sys.stderr)
+        print(f"{len(plan.todo)} to do, {plan.skipped} done before, {len(plan.refused)} refused", file=sys.stderr)
+        raise typer.Exit(2 if pairing.problems or plan.refused else 0)
 
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
+    from neuralpatch_cuda.batch import engines
 
-    def __exit__(self, *exception: object) -> None:
-        self._bars.stop()
-
-    def update(self, event: Progress) -> None:
-        """Callback of `Inpainter`."""
-        key = event.window, event.scale
-        if key not in self._tasks:
-            text = f"scale {event.scale + 1}/{event.scales}"
-            if event.windows > 1:
-                text = f"window {event.window + 1}/{event.windows}, {text}"
-            if self._activity:
-                text = f"{self._activity}, {text}"
-            self._tasks[key] = self._bars.add_task(text, total=event.iterations, loss=event.loss)
-        self._bars.update(self._tasks[key], completed=event.iteration + 1, loss=event.loss)
+    with batches.interruptible() as cancelled:
+        if engine == "ray":
+            settings = engines.ray_settings(ray_address, workers, gpus_per_worker, cpus_per_worker)
+            run_items = engines.on_ray(config, settings)
+        else:
+            run_items = engines.on_this_machine(config, devices, jobs, cancelled)
+        with BatchBar(quiet or as_json, len(plan.todo) + len(plan.refused)) as bar:
+            summary = batches.run(plan, output, run_items, part, bar.update)
+    if as_json:
+        print(json.dumps(asdict(summary) | {"failed": {r.item: r.error for r in summary.failed}}))
+    else:
+        print_summary(summary)
+    raise typer.Exit(1 if summary.failed else 0)
 
 
 @app.command()
@@ -234,7 +349,8 @@ def profile(
     is its own, without the stages inside it. On a GPU, times are the GPU's.
     """
     config = InpaintConfig(**options)
-    from neuralpatch_cuda.imaging.files import check_place, check_writable, read_image, write_image
+    from neuralpatch_cuda.imaging.files import check_writable, read_image, read_mask, write_image
+    from neuralpatch_cuda.imaging.whole import check_place
 
     picture = read_image(image)
     if output is not None:
@@ -251,37 +367,20 @@ def profile(
 
     def run(config: InpaintConfig, activity: str) -> None:
         with stage("files"):
-            picture, hole = read_image(image), read_image(mask)
+            picture, hole = read_image(image), read_mask(mask)
         painter = Inpainter(config, device=device)
         with ProgressBars(quiet, activity) as bars:
-            result = painter(picture, hole, callback=bars.update)
+            result = painter(picture.image, hole, callback=bars.update)
         if output is not None and activity == profiling.TIMING:
             with stage("files"):
-                write_image(result, output)
+                write_image(picture.with_image(result), output)
 
     course = profiling.profile(run, config, choose_device(device))
     if trace is not None:
         profiling.write_trace(course.trace, trace)
-    _print_times("Stages", course.stages)
+    print_times("Stages", course.stages)
     recorded = f"Operators, of the first {profiling.RECORDED} iterations of each scale"
-    _print_times(recorded, course.operators)
-
-
-def _print_times(title: str, times: Sequence[Times]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    table.add_column(title.split(",")[0].rstrip("s"))
-    for column in ("calls", "seconds", "share"):
-        table.add_column(column, justify="right")
-    total = sum(row.seconds for row in times)
-    for row in times:
-        share = row.seconds / total if total else 0.0
-        table.add_row(row.name, f"{row.calls:,}" if row.calls else "", f"{row.seconds:.3f}", f"{share:.1%}")
-    table.add_section()
-    table.add_row("total", "", f"{total:.3f}", "100.0%")
-    Console().print(table)
+    print_times(recorded, course.operators)
 
 
 @app.command()
@@ -357,7 +456,7 @@ def train(
 
 
 @app.command()
-def info() -> None:
+def info(as_json: JsonOption = False) -> None:
     """Show versions, the build, devices, and the weights with their licences."""
     import torch
 
@@ -380,6 +479,9 @@ def info() -> None:
         content = path.read_bytes()
         rows.append((path.name, f"{len(content):,} bytes, sha256 {hashlib.sha256(content).hexdigest()}"))
     rows.append(("cache", str(cache_folder())))
+    if as_json:
+        print(json.dumps(dict(rows)))
+        return
     width = max(len(name) for name, _ in rows)
     print("\n".join(f"{name:{width}}  {value}" for name, value in rows))
     print("\n" + (EMBEDDED / "NOTICE").read_text(), end="")
@@ -392,9 +494,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the program's name; by default those of the process.
 
     Returns:
-        The exit code: 0 when all is done; 2 for bad input, with one sentence on stderr; 130 after Ctrl-C.
+        The exit code: 0 when all is done; 1 when items of a batch failed; 2 for wrong use or bad input, with one
+        sentence on stderr; 130 after Ctrl-C.
     """
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters of it is an error, or told by the library
         warnings.showwarning = lambda message, *_: print(f"Warning: {message}", file=sys.stderr)
         try:
             code = app(None if arguments is None else list(arguments), "neuralpatch", standalone_mode=False)
@@ -405,7 +509,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             message, code = str(error), 2
         except KeyboardInterrupt:
             return 130
-    print(f"Error: {message}", file=sys.stderr)
+    print(f"Error: {printable(message)}", file=sys.stderr)
     return code
 
 

@@ -15,7 +15,7 @@ from torch.autograd import DeviceType  # type: ignore[attr-defined]  # not in it
 from torch.profiler import ProfilerActivity
 
 from neuralpatch_cuda.config import InpaintConfig
-from neuralpatch_cuda.imaging.files import written_whole
+from neuralpatch_cuda.imaging.whole import written_whole
 from neuralpatch_cuda.stages import OTHER, StageClock
 
 RECORDED = 20

@@ -356,7 +356,7 @@ BAD_INPUT: dict[str, tuple[Callable[[], object], str]] = {
     "mask empty": (lambda: save("mask.png", np.zeros((80, 96))), r"mask is empty"),
     "mask full": (lambda: save("mask.png", np.ones((80, 96))), r"covers the whole image"),
     "image smaller than a patch": (tiny, r"image is 9 x 8 px, but a single patch spans 12 px"),
-    "image of a mode that cannot be written": (lab, r"PNG cannot hold an image of mode LAB; use one of \."),
+    "image of pixels that cannot be filled": (lab, r"photo\.png has pixels of PIL mode LAB, which cannot be filled"),
 }
 
 

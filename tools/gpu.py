@@ -30,8 +30,19 @@ from benchmarks.slug import slug
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "build" / "wheels"
 REQUIREMENTS = (
-    *("torch>=2.10", "numpy", "pillow", "psutil", "scipy", "pydantic>=2", "typer>=0.29", "typing_extensions", "rich"),
-    *("safetensors", "pytest", "pytest-benchmark", "setuptools>=77"),
+    *(
+        "torch>=2.10",
+        "filelock",
+        "numpy",
+        "pillow",
+        "psutil",
+        "scipy",
+        "pydantic>=2",
+        "typer>=0.29",
+        "typing_extensions",
+        "rich",
+    ),
+    *("safetensors", "pyvips", "pyvips-binary", "pytest", "pytest-benchmark", "setuptools>=77"),
 )
 PROBE = """
 import json, torch

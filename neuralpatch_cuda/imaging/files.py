@@ -1,103 +1,133 @@
-"""Image files: read upright with their metadata, written whole or not at all."""
+"""Photographs and masks from image files, upright, and back with their metadata."""
 
 from __future__ import annotations
 
-import os
-import secrets
-import struct
-import tempfile
+import ctypes
+import logging
+import threading
 import warnings
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from PIL import ExifTags, Image, ImageMode, TiffImagePlugin, UnidentifiedImageError
+import numpy as np
+from PIL import ExifTags, Image, ImageCms, ImageMode, UnidentifiedImageError, _imaging
 
 from neuralpatch_cuda.errors import ImageError, OutputError
-from neuralpatch_cuda.imaging.images import upright
+from neuralpatch_cuda.imaging import deep
+from neuralpatch_cuda.imaging.images import COLOUR_MODES, LUMA, NATIVE_MODES, Array, size_of, upright
+from neuralpatch_cuda.imaging.metadata import Metadata
+from neuralpatch_cuda.imaging.whole import check_place, reason_of, written_whole
 
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
     ".webp": ("WEBP", {"lossless": True, "exact": True}),
-    ".tif": ("TIFF", {}),  # uncompressed: with compression, Pillow cannot write the Exif and GPS directories
-    ".tiff": ("TIFF", {}),
+    ".avif": ("AVIF", {"quality": 90, "subsampling": "4:4:4"}),
+    # Uncompressed: with compression, Pillow cannot write the Exif and GPS directories.
+    ".tif": ("TIFF", {"compression": "raw"}),
+    ".tiff": ("TIFF", {"compression": "raw"}),
     ".bmp": ("BMP", {}),
 }
-"""Output formats by suffix, with how they are written. All but JPEG keep every pixel exactly."""
+"""Output formats by suffix, with how they are written. All but JPEG and AVIF keep every pixel exactly."""
+
+AT_QUALITY: dict[str, dict[str, Any]] = {
+    "JPEG": {"subsampling": "4:4:4"},
+    "AVIF": {"subsampling": "4:4:4"},
+    "WEBP": {"exact": True},
+}
+"""The formats that can be lossy, with how they are written where a quality is asked for."""
+
+LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
+"""Pixels, of the formats that have a limit."""
 
 LARGEST = 300_000_000
 """Pixels beyond which an image is refused, so that a small malicious file cannot fill the memory."""
 
-LAYOUT_TAGS = {
-    *range(ExifTags.Base.ImageWidth, ExifTags.Base.PhotometricInterpretation + 1),
-    ExifTags.Base.FillOrder,
-    ExifTags.Base.Orientation,
-    *range(ExifTags.Base.SamplesPerPixel, ExifTags.Base.StripByteCounts + 1),
-    ExifTags.Base.PlanarConfiguration,
-    ExifTags.Base.Predictor,
-    ExifTags.Base.ColorMap,
-    *range(ExifTags.Base.TileWidth, ExifTags.Base.TileByteCounts + 1),
-    ExifTags.Base.SubIFDs,
-    ExifTags.Base.ExtraSamples,
-    ExifTags.Base.SampleFormat,
-    ExifTags.Base.JPEGTables,
-    ExifTags.Base.InterColorProfile,
-}
-"""TIFF tags that say how one file holds its pixels; Pillow gives them as EXIF data, not to be copied."""
+SRGB = ImageCms.createProfile("sRGB")
+
+_opening = threading.Lock()
+# What Pillow and its libtiff print names no file, and what they tell of is either read all the same or an error here.
+# For the whole process: `warnings.catch_warnings` is not for several threads, and libtiff has one handler.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+with suppress(OSError, AttributeError):
+    ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
-def read_image(path: str | Path) -> Image.Image:
-    """Read an image file, of several frames the first.
+@dataclass(frozen=True)
+class Photograph:
+    """An image with what belongs to it in a file."""
+
+    image: Any  # not a union: that would fit no type variable of `Inpainter`
+    """The image, upright: PIL; or uint16 array `[H, W, C]` where a file has 16 bits in several channels."""
+    metadata: Metadata = field(default_factory=Metadata)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        height, width = size_of(self.image)
+        return width, height
+
+    def with_image(self, image: Image.Image | Array) -> Photograph:
+        """Another image with the same metadata."""
+        return replace(self, image=image)
+
+
+def read_image(path: str | Path) -> Photograph:
+    """Read an image file that can be filled, of several frames or pages the first. May be called from several threads.
 
     Args:
-        path: a file of any format Pillow knows.
+        path: a file of any format Pillow knows but EPS; 16 bits in several channels are kept of PNG and TIFF files.
 
     Returns:
-        The image, as `images.upright` gives it; its `info` holds the ICC profile and EXIF data.
+        The photograph, its image as `images.upright` gives it, but CMYK as sRGB and a transparent colour as alpha.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ImageError: not an image, damaged, or of more than `LARGEST` pixels.
+        ImageError: not an image, damaged, of more than `LARGEST` pixels, or of pixels that cannot be filled.
 
     Warns:
-        UserWarning: the file has 16 bits per channel in several channels, of which Pillow keeps 8.
+        UserWarning: the file has more frames or pages, or CMYK was converted.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}." if not path.exists() else f"{path} is not a file.")
-    try:
-        with _pillow_limit_lifted(), Image.open(path) as image:
-            if image.width * image.height > LARGEST:
-                size = f"{image.width} x {image.height} px"
-                raise ImageError(f"{path} is {size}, more than the {LARGEST // 10**6} megapixels allowed.")
-            deep = _loses_depth(path, image)
-            exif = _exif(image)
-            result = upright(image)
-    except UnidentifiedImageError:
-        raise ImageError(f"{path} is not an image that can be read.") from None
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
-        if isinstance(error, ImageError):
-            raise
-        if isinstance(error, OSError) and error.errno:
-            raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
-        raise ImageError(f"{path} is damaged: {str(error).rstrip('.')}.") from error
-    if deep:
-        warnings.warn(f"{path} has 16 bits per channel, of which only 8 are kept.", stacklevel=2)
-    result.info["exif"] = exif
-    return result
+    photograph = _read(Path(path))
+    if isinstance(photograph.image, Image.Image) and photograph.image.mode not in (*NATIVE_MODES, *COLOUR_MODES):
+        raise ImageError(
+            f"{path} has pixels of PIL mode {photograph.image.mode}, which cannot be filled; convert it to gray or RGB."
+        )
+    return photograph
 
 
-def check_writable(path: str | Path, image: Image.Image | None = None) -> None:
+def read_mask(path: str | Path) -> Image.Image | Array:
+    """Read an image file as a mask, for `masks.to_hole`.
+
+    Returns:
+        A PIL image; or array `[H, W]`, uint16, of a file with 16 bits in several channels: luma over black.
+
+    Raises, Warns:
+        as `read_image`, but pixels of other kinds are left to `masks.to_hole`.
+    """
+    image: Image.Image | Array = _read(Path(path)).image
+    if isinstance(image, Image.Image):
+        return image
+    colours = image.shape[2] // 3 * 2 + 1
+    luma = image[..., :colours] @ np.array(LUMA if colours == 3 else (1.0,), np.float32)
+    if image.shape[2] > colours:
+        luma *= image[..., -1] / np.float32(65535)
+    mask: Array = luma.round().astype(np.uint16)
+    return mask
+
+
+def check_writable(path: str | Path, photograph: Photograph | None = None) -> None:
     """Find out before any work is done whether an image can be written.
 
     Args:
         path: where it is to go; the suffix decides the format.
-        image: an image of the mode that will be written: whether the format can hold it is checked, too.
+        photograph: with an image of the kind that will be written: whether the format can hold it and its metadata
+            is checked, too.
 
     Raises:
         OutputError: the suffix is unknown, the format cannot hold such an image, the folder does not exist,
@@ -106,66 +136,122 @@ def check_writable(path: str | Path, image: Image.Image | None = None) -> None:
     path = Path(path)
     _format(path)
     check_place(path)
-    if image is not None:
-        _check_mode(path, image.mode)
+    if photograph is not None:
+        _check_image(path, photograph)
+        image = photograph.image
+        pixel = image.crop((0, 0, 1, 1)) if isinstance(image, Image.Image) else image[:1, :1]
+        try:
+            _encode(photograph.with_image(pixel), BytesIO(), path.suffix)
+        except (OSError, ValueError) as error:
+            raise OutputError(f"Cannot write {path}: {reason_of(error)}.") from error
 
 
-def check_place(path: Path) -> None:
-    """Find out before any work is done whether a file can be written, whatever is to be in it.
-
-    Raises:
-        OutputError: the folder does not exist, or the file may not be written.
-    """
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise OutputError(f"Cannot write {path}: there is no folder {folder}.")
-    if path.is_dir():
-        raise OutputError(f"Cannot write {path}: it is a folder; name a file in it.")
-    if path.exists() and not os.access(path, os.W_OK):
-        raise OutputError(f"Cannot write {path}: the file is write-protected.")
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror or error} in {folder}.") from error
-
-
-def write_image(image: Image.Image, path: str | Path) -> None:
-    """Write an image with its ICC profile and EXIF data. `path` is never left half-written.
+def write_image(photograph: Photograph, path: str | Path, quality: int | None = None) -> None:
+    """Write a photograph with its metadata. `path` is never left half-written.
 
     Args:
-        image: what to write; `info["icc_profile"]` and `info["exif"]` go with it.
+        photograph: what to write.
         path: where to; the suffix decides the format, see `FORMATS`.
+        quality: 1 (worst) to 100, for JPEG, AVIF and WebP, which is lossless without it; a JPEG file that was one
+            before is compressed as it was without it. Formats that are always lossless ignore it.
 
     Raises:
         OutputError: it could not be written; `path` is untouched.
     """
     path = Path(path)
-    kind, options = _format(path)
-    _check_mode(path, image.mode)
-    metadata = {name: image.info[name] for name in ("icc_profile", "exif") if image.info.get(name)}
+    _format(path)
+    if quality is not None and not 1 <= quality <= 100:
+        raise OutputError(f"Cannot write {path}: the quality must be from 1 to 100, not {quality}.")
+    _check_image(path, photograph)
     with written_whole(path) as file:
-        image.save(file, kind, **options, **metadata)
+        _encode(photograph, file, path.suffix, quality)
 
 
-@contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of `path` when all is written; if that fails, `path` is untouched.
-
-    Raises:
-        OutputError: it could not be written.
-    """
-    target = path.resolve()  # a link stays a link
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+def _read(path: Path) -> Photograph:
+    """Read a file, whatever kind of pixels it has. Of what Pillow and libvips raise on damaged files, all is caught."""
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}." if not path.exists() else f"{path} is not a file.")
     try:
-        with partial.open("xb") as file:
-            yield file
-        partial.replace(target)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).rstrip(".")
-        raise OutputError(f"Cannot write {path}: {reason}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        with _opened(path) as image:
+            return _decoded(path, image)
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError(f"{path} is not an image that can be read.") from None
+    except MemoryError as error:
+        raise ImageError(f"{path} needs more memory than there is.") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise ImageError(f"{path} cannot be read: {error.strerror}.") from error
+        raise ImageError(f"{path} is damaged: {reason_of(error)}.") from error
+
+
+def _opened(path: Path) -> Image.Image:
+    """An image of which nothing but the header is read yet, however large it is."""
+    try:
+        with _opening:  # a global variable of Pillow is changed; its own limit is lower than `LARGEST`
+            Image.init()
+            formats = [name for name in Image.ID if name != "EPS"]  # which are programs, run by Ghostscript
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                return Image.open(path, formats=formats)
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+    except UnidentifiedImageError:
+        if (image := deep.unknown_tiff(path)) is None:
+            raise
+        return image
+
+
+def _decoded(path: Path, image: Image.Image) -> Photograph:
+    _check_size(path, image)
+    frames = getattr(image, "n_frames", 1)
+    if deep.is_deep(path, image):
+        pixels = deep.open_pixels(path)
+        _check_size(path, pixels)
+        metadata = Metadata.of(image)
+        photograph = Photograph(deep.decode(pixels, image.getexif().get(ExifTags.Base.Orientation, 1)), metadata)
+    else:
+        photograph = _with_plain_colours(path, Photograph(image, Metadata.of(image)))
+    if frames > 1:
+        warnings.warn(f"{path} has {frames} frames or pages, of which only the first is read.", stacklevel=4)
+    return photograph
+
+
+def _with_plain_colours(path: Path, opened: Photograph) -> Photograph:
+    """The image upright, a transparent colour as alpha, CMYK as sRGB."""
+    image, metadata = upright(opened.image), opened.metadata
+    if image.mode in ("L", "RGB") and "transparency" in image.info:
+        image = image.convert("LA" if image.mode == "L" else "RGBA")
+    if image.mode == "CMYK":
+        image, way = _srgb_of_cmyk(image, metadata.icc_profile)
+        metadata = replace(metadata, icc_profile=ImageCms.ImageCmsProfile(SRGB).tobytes())
+        warnings.warn(f"{path} is a CMYK image: it was converted to sRGB {way}.", stacklevel=5)
+    image.info = {}  # what is to be kept is in the metadata
+    return Photograph(image, metadata)
+
+
+def _check_size(path: Path, image: Any) -> None:
+    if image.width * image.height > LARGEST:
+        size = f"{image.width} x {image.height} px"
+        raise ImageError(f"{path} is {size}, more than the {LARGEST // 10**6} megapixels allowed.")
+
+
+def _srgb_of_cmyk(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str]:
+    """A CMYK image in sRGB, through its own profile if that can be used, and in words how."""
+    try:
+        converted = ImageCms.profileToProfile(
+            image,
+            BytesIO(profile or b""),
+            SRGB,
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except ImageCms.PyCMSError:
+        return image.convert("RGB"), "without a colour profile, as it has none that can be used"
+    assert converted is not None  # it is not done in place
+    return converted, "by its colour profile"
 
 
 def _format(path: Path) -> tuple[str, dict[str, Any]]:
@@ -177,56 +263,53 @@ def _format(path: Path) -> tuple[str, dict[str, Any]]:
         ) from None
 
 
-def _check_mode(path: Path, mode: str) -> None:
-    if not _holds(path.suffix, mode):
-        fitting = ", ".join(suffix for suffix in FORMATS if _holds(suffix, mode))
-        kind, _ = _format(path)
-        raise OutputError(f"Cannot write {path}: {kind} cannot hold an image of mode {mode}; use one of {fitting}.")
+def _encode(photograph: Photograph, file: BinaryIO, suffix: str, quality: int | None = None) -> None:
+    """Write a photograph, of a kind that the format can hold.
 
-
-def _holds(suffix: str, mode: str) -> bool:
-    """Whether a format can hold images of a PIL mode, with their depth and their transparency."""
+    Raises:
+        OSError, ValueError: it could not be written.
+    """
+    image, metadata = photograph.image, photograph.metadata
     kind, options = FORMATS[suffix.lower()]
-    image, file = Image.new(mode, (1, 1)), BytesIO()
+    if kind == "JPEG" and metadata.jpeg:
+        options = metadata.jpeg
+    if quality is not None and kind in AT_QUALITY:
+        options = AT_QUALITY[kind] | {"quality": quality}
     try:
-        image.save(file, kind, **options)
+        if isinstance(image, Image.Image):
+            image.save(file, kind, **options, **metadata.options(kind))
+        else:
+            deep.encode(image, file, kind, metadata)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # Pillow raises errors of many kinds on odd metadata
+        raise ValueError(reason_of(error)) from error
+
+
+def _check_image(path: Path, photograph: Photograph) -> None:
+    """Make sure that the format can hold images of this kind and size."""
+    image = photograph.image
+    kind, _ = _format(path)
+    if not _holds(path.suffix, image):
+        fitting = ", ".join(suffix for suffix in FORMATS if _holds(suffix, image))
+        advice = f"use one of {fitting}" if fitting else "no format can"
+        what = f"an image of mode {image.mode}" if isinstance(image, Image.Image) else "several channels of 16 bits"
+        raise OutputError(f"Cannot write {path}: {kind} cannot hold {what}; {advice}.")
+    side, longest = max(photograph.size), LONGEST_SIDE.get(kind)
+    if longest is not None and side > longest:
+        raise OutputError(f"Cannot write {path}: {kind} can hold {longest} px each way, not {side}; use .png or .tif.")
+
+
+def _holds(suffix: str, image: Image.Image | Array) -> bool:
+    """Whether a format can hold images of a kind, with their depth and their transparency."""
+    kind, _ = FORMATS[suffix.lower()]
+    if not isinstance(image, Image.Image):
+        return kind in deep.KINDS
+    pixel, file = image.crop((0, 0, 1, 1)), BytesIO()
+    try:
+        _encode(Photograph(pixel), file, suffix)
     except (OSError, ValueError):
         return False
     with Image.open(file) as again:
-        depth, depth_again = (ImageMode.getmode(each.mode).typestr[1:] for each in (image, again))
-        return depth == depth_again and image.has_transparency_data == again.has_transparency_data
-
-
-def _exif(image: Image.Image) -> bytes:
-    """The EXIF data of a file, without what describes the file rather than the photograph; may be empty."""
-    original = image.getexif()
-    for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        if directory in original:
-            original.get_ifd(directory)  # reads it; of a TIFF file, `tobytes` would else copy its offset
-    exif = Image.Exif()  # a copy: the image needs its own to be turned upright
-    exif.load(original.tobytes())
-    for tag in LAYOUT_TAGS & set(exif):
-        del exif[tag]
-    return exif.tobytes() if exif else b""
-
-
-def _loses_depth(path: Path, image: Image.Image) -> bool:
-    """Whether the file has several channels of more than 8 bits: Pillow reads 8 of them without saying so."""
-    if len(image.getbands()) == 1:
-        return False
-    if image.format == "PNG":
-        with path.open("rb") as file:
-            return file.read(25)[24] > 8  # signature 8, chunk head 8, width 4, height 4, then the bit depth
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return bool(max(image.tag_v2.get(ExifTags.Base.BitsPerSample, (8,))) > 8)
-    return False
-
-
-@contextmanager
-def _pillow_limit_lifted() -> Iterator[None]:
-    """Lift Pillow's own limit on pixels, which is lower than `LARGEST` and comes with a warning."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+        depth, depth_again = (ImageMode.getmode(each.mode).typestr[1:] for each in (pixel, again))
+        return depth == depth_again and pixel.has_transparency_data == again.has_transparency_data

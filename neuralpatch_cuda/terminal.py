@@ -1,0 +1,133 @@
+"""What a command shows in the terminal: progress on stderr, tables on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Self
+
+if TYPE_CHECKING:
+    from neuralpatch_cuda.batch.journal import Record
+    from neuralpatch_cuda.batch.run import Summary
+    from neuralpatch_cuda.inpainter import Progress
+    from neuralpatch_cuda.profiling import Times
+
+
+class ProgressBars:
+    """One bar on stderr per window and scale; where stderr is not a terminal, a line for each at the end."""
+
+    def __init__(self, quiet: bool, activity: str = "") -> None:
+        """`activity` is named before each bar."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bars
+
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.4f}"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            disable=quiet,
+        )
+        self._activity = activity
+        self._tasks: dict[tuple[int, int], Any] = {}
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bars.stop()
+
+    def update(self, event: Progress) -> None:
+        """Callback of `Inpainter`."""
+        key = event.window, event.scale
+        if key not in self._tasks:
+            text = f"scale {event.scale + 1}/{event.scales}"
+            if event.windows > 1:
+                text = f"window {event.window + 1}/{event.windows}, {text}"
+            if self._activity:
+                text = f"{self._activity}, {text}"
+            self._tasks[key] = self._bars.add_task(text, total=event.iterations, loss=event.loss)
+        self._bars.update(self._tasks[key], completed=event.iteration + 1, loss=event.loss)
+
+
+class BatchBar:
+    """One bar on stderr for a batch, with the number of items that failed and the time left."""
+
+    def __init__(self, quiet: bool, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+
+        self._bars = Bars(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[failed]} failed"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=quiet,
+        )
+        self._task = self._bars.add_task("", total=total, failed=0)
+        self._failed = 0
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bars.stop()
+
+    def update(self, record: Record) -> None:
+        """Count an item that has ended."""
+        if record.event != "started":
+            self._failed += record.event == "failed"
+            self._bars.update(self._task, advance=1, failed=self._failed)
+
+
+def printable(text: str) -> str:
+    """The text as a terminal may show it: names of files can have control characters in them, or no encoding."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def print_summary(summary: Summary) -> None:
+    """What came of a batch: a line, and a table of what failed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    print(
+        f"{summary.done} filled, {summary.skipped} done before, {len(summary.failed)} failed in {summary.seconds:.1f} s"
+    )
+    if summary.failed:
+        table = Table("Output", "Error", title="Failed", title_justify="left")
+        for record in summary.failed:
+            table.add_row(*(_literal(text) for text in (record.item, record.error or "")))
+        Console().print(table)
+
+
+def _literal(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(printable(text), overflow="fold")
+
+
+def print_times(title: str, times: Sequence[Times]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column(title.split(",")[0].rstrip("s"))
+    for column in ("calls", "seconds", "share"):
+        table.add_column(column, justify="right")
+    total = sum(row.seconds for row in times)
+    for row in times:
+        share = row.seconds / total if total else 0.0
+        table.add_row(row.name, f"{row.calls:,}" if row.calls else "", f"{row.seconds:.3f}", f"{share:.1%}")
+    table.add_section()
+    table.add_row("total", "", f"{total:.3f}", "100.0%")
+    Console().print(table)
