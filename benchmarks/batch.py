@@ -5,8 +5,11 @@ Crops of a photograph, each with a centred hole. In turn, several times:
     loop      one `neuralpatch inpaint` after the other
     batch     `neuralpatch batch`, one process
     solve     the same holes filled in one process, with everything read before and nothing written
+    jobs 1    `neuralpatch batch --jobs 1`: on a processor, two photographs are filled at once by default
     devices   `neuralpatch batch --devices cpu,cpu` (not with a GPU)
-    ray 1, 2  `neuralpatch batch --engine ray`, with so many workers of one core; their start is not counted
+    ray 1, 2  `neuralpatch batch --engine ray`, with so many workers of one core
+
+Seconds are of the whole command; per item, from the first that is done to the last, by the journal.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -77,9 +81,7 @@ def solve(folder: Path) -> float:
 
 
 def between_ends(output: Path) -> float:
-    """Seconds per item by the journal, from the first one done to the last: without the start of the processes."""
-    from datetime import datetime
-
+    """Seconds per item by the journal, from the first one done to the last."""
     ends = sorted(datetime.fromisoformat(state.last.time) for state in read_journals(output).values())
     return (ends[-1] - ends[0]).total_seconds() / (len(ends) - 1)
 
@@ -112,6 +114,7 @@ def main(
             add("loop", timed(lambda folder=folder: loop(folder, folder / "loop")))
             add_batch("batch")
             add("solve", solve(folder))
+            add_batch("jobs 1", "--jobs", "1")
             if DEVICES == ["cpu"]:
                 add_batch("devices", "--devices", "cpu,cpu")
             for workers in (1, 2) if ray else ():
@@ -119,9 +122,9 @@ def main(
     report: dict[str, Any] = {"machine": machine_info(), "items": count, "side_px": side, "hole_px": hole}
     report |= {"seconds": seconds, "seconds_per_item_without_start": per_item}
     middle = {label: median(values) for label, values in seconds.items()}
-    report["loop_over_batch"] = round(middle["loop"] / middle["batch"], 3)
-    report["batch_over_solve"] = round(middle["batch"] / middle["solve"], 3)
-    print({name: value for name, value in report.items() if name.endswith(("_batch", "_solve"))})
+    ratios = {"loop_over_batch": ("loop", "batch"), "batch_over_solve": ("batch", "solve")}
+    report |= {name: round(middle[one] / middle[other], 3) for name, (one, other) in ratios.items()}
+    print({name: report[name] for name in ratios})
     out.write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -220,13 +220,16 @@ def batch(
         ),
     ] = "auto",
     jobs: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=1,
-            help="Photographs that each device fills at once; small holes alone leave a GPU idle.",
+            metavar="N",
+            help="Photographs that each device fills at once, as small holes leave a part of it idle; by default 2 on "
+            "processors and 1 on a GPU.",
+            show_default=False,
             rich_help_panel=MACHINES,
         ),
-    ] = 1,
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(

@@ -23,7 +23,7 @@ from neuralpatch_cuda.imaging.images import ImageLike, ImageT, composite, cut, p
 from neuralpatch_cuda.imaging.masks import feather_weight, grow, to_hole, to_region
 from neuralpatch_cuda.networks.texture import STRIDE, TextureNetwork
 from neuralpatch_cuda.networks.weights import load_texture_network
-from neuralpatch_cuda.pipeline import in_order
+from neuralpatch_cuda.pipeline import ahead, in_order
 from neuralpatch_cuda.stages import stage
 from neuralpatch_cuda.synthesis.content import resolve_content_network
 from neuralpatch_cuda.synthesis.layout import Matches
@@ -250,11 +250,12 @@ class Inpainter:
         return InpaintResult(output, info) if return_info else output
 
     def map(self, pairs: Iterable[tuple[ImageT, Any]], jobs: int = 1) -> Iterator[ImageT | Exception]:
-        """Fill many images, in threads: meanwhile the caller fetches the next pair, and is busy with the last result.
+        """Fill many images; while one is filled, a thread fetches the next pair.
 
         Args:
             pairs: images and masks, as of a call; a generator may read them from files, one by one.
-            jobs: how many are filled at once; small holes leave a GPU idle that several of them would fill.
+            jobs: how many are filled at once, by threads if more than one, which go on while the caller is busy with a
+                result; small holes leave a GPU idle that several of them would fill.
 
         Yields:
             In the order of the pairs, the filled image, or what a call would raise: an error ends nothing.
@@ -270,7 +271,9 @@ class Inpainter:
             except Exception as error:
                 return error
 
-        return in_order(fill, pairs, workers=jobs)
+        fetched = ahead(pairs)
+        # By one thread it is the caller's: see `batch.local.run_here`.
+        return in_order(fill, fetched, workers=jobs) if jobs > 1 else map(fill, fetched)
 
     def _fill_holes(
         self,

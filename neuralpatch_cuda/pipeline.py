@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice, repeat
 from typing import TypeVar
 
 InputT = TypeVar("InputT")
@@ -43,3 +44,12 @@ def in_order(
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def ahead(inputs: Iterable[InputT]) -> Iterator[InputT]:
+    """The same, each fetched by a thread while the caller is busy with the one before it."""
+    iterator = iter(inputs)
+    for found in in_order(lambda _: list(islice(iterator, 1)), repeat(None)):
+        if not found:
+            return
+        yield from found

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from neuralpatch_cuda.pipeline import in_order
+from neuralpatch_cuda.pipeline import ahead, in_order
 
 
 def test_results_keep_the_order_of_the_inputs() -> None:
@@ -78,3 +78,18 @@ def test_an_error_of_the_inputs_is_passed_on() -> None:
 
     with pytest.raises(OSError, match="gone"):
         list(in_order(lambda number: number, inputs()))
+
+
+def test_inputs_are_fetched_while_the_caller_is_busy() -> None:
+    fetched = threading.Event()
+
+    def inputs() -> Iterator[int]:
+        yield 0
+        fetched.set()
+        yield 1
+
+    numbers = ahead(inputs())
+    assert next(numbers) == 0
+    assert fetched.wait(10)
+    assert list(numbers) == [1]
+    assert list(ahead([])) == []

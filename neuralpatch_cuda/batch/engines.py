@@ -17,13 +17,13 @@ from neuralpatch_cuda.device import choose_device
 from neuralpatch_cuda.errors import ConfigError, DeviceError
 
 
-def on_this_machine(config: InpaintConfig, devices: str, jobs: int, cancelled: threading.Event) -> Engine:
+def on_this_machine(config: InpaintConfig, devices: str, jobs: int | None, cancelled: threading.Event) -> Engine:
     """An engine in this process, or with a process for each of several devices.
 
     Args:
         config: the settings that most items have.
         devices: names with commas between them, or "all" for every GPU.
-        jobs: how many items each device fills at once.
+        jobs: how many items each device fills at once; None: as `default_jobs` has it.
         cancelled: makes the work in this process end soon.
 
     Raises:
