@@ -82,7 +82,7 @@ def solve(folder: Path) -> float:
 
 def between_ends(output: Path) -> float:
     """Seconds per item by the journal, from the first one done to the last."""
-    ends = sorted(datetime.fromisoformat(state.last.time) for state in read_journals(output).values())
+    ends = sorted(datetime.fromisoformat(state.time) for state in read_journals(output).values())
     return (ends[-1] - ends[0]).total_seconds() / (len(ends) - 1)
 
 

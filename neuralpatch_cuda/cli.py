@@ -22,14 +22,13 @@ from typer.exceptions import TyperException
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import ConfigError, NeuralPatchError, OutputError
 from neuralpatch_cuda.options import options_of
-from neuralpatch_cuda.terminal import BatchBar, ProgressBars, print_summary, print_times, printable
+from neuralpatch_cuda.terminal import BatchBar, ProgressBars, print_summary, print_times, printable, show_log
 from neuralpatch_cuda.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from neuralpatch_cuda.inpainter import ScaleInfo
 
 app = typer.Typer(
-    help="Fill holes in photographs by multi-scale neural patch synthesis.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -52,6 +51,18 @@ QualityOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts, and no progress.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+
+@app.callback()
+def common(
+    log: Annotated[
+        Literal["debug", "info", "warning", "error"] | None,
+        typer.Option(help="Show what is logged, from this level on.", envvar="NEURALPATCH_LOG", show_default=False),
+    ] = None,
+) -> None:
+    """Fill holes in photographs by multi-scale neural patch synthesis."""
+    if log is not None:
+        show_log(log)
 
 
 @app.command()
@@ -432,11 +443,6 @@ def train(
     if (validation is None) == (overfit is None):
         raise ConfigError("Give either --validation, photographs that are held out, or --overfit.")
     _make_folder(out)
-    import logging
-
-    from rich.console import Console
-    from rich.logging import RichHandler
-
     from neuralpatch_cuda.networks.weights import load_content_network
 
     try:
@@ -447,9 +453,7 @@ def train(
         raise NeuralPatchError(
             f"Training needs the package {error.name}; install it with: pip install neuralpatch_cuda[train]"
         ) from None
-    console = Console(stderr=True)
-    logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=console, show_path=False)])
-    logging.getLogger("neuralpatch_cuda").setLevel("INFO")
+    show_log("info")
     generator = None if initial_weights is None else load_content_network(initial_weights)
     if validation is None:
         assert overfit is not None

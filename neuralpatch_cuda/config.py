@@ -157,6 +157,9 @@ class InpaintConfig(Options):
         "hole's bounding box.",
         ge=0,
     )
+    resize_mask: bool = option(
+        False, "true or false", "Bring a mask of another size to the image's (nearest pixels), instead of refusing it."
+    )
     mask_dilate: int = option(0, COUNT, "Grow the mask by this many pixels.", ge=0)
     feather: int = option(0, COUNT, "Blend the result into this many pixels outside the hole.", ge=0)
     invert_mask: bool = option(False, "true or false", "Fill where the mask is black, instead of white.")

@@ -226,8 +226,8 @@ class Inpainter:
             least = config.patch_size * min(map(STRIDE.__getitem__, self._texture.layers))
             output = working_copy(image, least)
             size = size_of(output)
-            hole = to_hole(mask, size, invert=config.invert_mask, dilate=config.mask_dilate)
-            region = None if source_mask is None else to_region(source_mask, size)
+            hole = to_hole(mask, size, config.invert_mask, config.mask_dilate, config.resize_mask)
+            region = None if source_mask is None else to_region(source_mask, size, config.resize_mask)
             others = tuple(Exemplar.whole(to_rgb(each, least).to(self.device)) for each in exemplars)
             # What is blended around the hole must have been synthesised, too.
             unknown = grow(hole, config.feather)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,16 @@ if TYPE_CHECKING:
     from neuralpatch_cuda.batch.run import Summary
     from neuralpatch_cuda.inpainter import Progress
     from neuralpatch_cuda.profiling import Times
+
+
+def show_log(level: str) -> None:
+    """Show what the library logs, from a level on, on stderr."""
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    handler = RichHandler(console=Console(stderr=True), show_path=False)
+    logging.basicConfig(format="%(message)s", handlers=[handler])
+    logging.getLogger("neuralpatch_cuda").setLevel(level.upper())
 
 
 class ProgressBars:

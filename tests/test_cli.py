@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -181,6 +182,27 @@ def test_help_does_not_load_torch() -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_completion_of_commands_in_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--show-completion", "bash"])
+    assert "_NEURALPATCH_COMPLETE=complete_bash" in capsys.readouterr().out
+
+
+def test_results_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert inpaint("--json") == 0
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    assert (result["output"], result["size"], captured.err) == ("out.png", [80, 96], "")
+    assert result["scales"][-1]["size"] == [80, 96] and result["seconds"] > 0
+    assert cli.main(["info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["torch"] == torch.__version__
+
+
+def test_quality(folder: Path) -> None:
+    assert inpaint("--quality", "30", output="low.jpg") == inpaint(output="high.jpg") == 0
+    assert (folder / "low.jpg").stat().st_size < (folder / "high.jpg").stat().st_size
 
 
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:

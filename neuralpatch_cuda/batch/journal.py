@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Literal
@@ -41,13 +41,16 @@ class Record(BaseModel):
     device: str | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class State:
-    """How far an item has come, by the journals of all runs so far."""
+    """How far an item has come, by the journals of all runs so far; there may be millions."""
 
-    last: Record
-    done: Record | None = None
-    """When it was last written."""
+    time: str
+    event: str
+    """The last one, and when it was."""
+    key: str | None = None
+    bytes: int | None = None
+    """`Item.key` and the output's size when it was last done, if ever."""
 
 
 class Journal:
@@ -87,11 +90,18 @@ class Journal:
         self._lock.release()
 
     def append(self, records: Iterable[Record]) -> None:
-        """Write records; they are on the disk when this returns."""
+        """Write records; they are on the disk when this returns.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
         lines = "".join(record.model_dump_json(exclude_none=True) + "\n" for record in records)
-        self._file.write(lines.encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(lines.encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise OutputError(f"Cannot write {self.path}: {error.strerror or error}.") from error
 
 
 def read_journals(folder: Path) -> dict[str, State]:
@@ -104,8 +114,8 @@ def read_journals(folder: Path) -> dict[str, State]:
     for path in sorted(folder.glob("journal*.jsonl")):
         for name, state in _read(path).items():
             other = states.setdefault(name, state)
-            if state.last.time > other.last.time:
-                states[name] = State(state.last, state.done or other.done)
+            if state.time > other.time:
+                states[name] = state if state.key else replace(state, key=other.key, bytes=other.bytes)
     return states
 
 
@@ -119,10 +129,10 @@ def _read(path: Path) -> dict[str, State]:
                     record = Record.model_validate_json(line)
                 except ValidationError:
                     continue
-                state = states.setdefault(record.item, State(record))
-                state.last = record
+                state = states.setdefault(record.item, State(record.time, record.event))
+                state.time, state.event = record.time, record.event
                 if record.event == "done":
-                    state.done = record
+                    state.key, state.bytes = record.key, record.bytes
     except OSError as error:
         raise OutputError(f"Cannot read {path}: {error.strerror or error}.") from error
     return states

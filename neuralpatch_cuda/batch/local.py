@@ -117,6 +117,12 @@ class Dispatch:
 
     def serve(self, config: InpaintConfig, device: str, jobs: int | None, threads: int) -> None:
         """Keep a process busy until nothing waits; if it dies, start another."""
+        try:
+            self._serve(config, device, jobs, threads)
+        except Exception as error:
+            self.end(error)
+
+    def _serve(self, config: InpaintConfig, device: str, jobs: int | None, threads: int) -> None:
         context = multiprocessing.get_context("spawn")
         while (self._waiting or self._suspects) and not self._ending:
             suspects = self._next(self._suspects)
@@ -129,7 +135,7 @@ class Dispatch:
             held: dict[str, Item] = {}
             try:
                 self._converse(ours, held, suspects or self._rest())
-            except (EOFError, OSError):
+            except (EOFError, ConnectionError):
                 process.join(PATIENCE)
                 self._take_back(list(held.values()), device, process.exitcode, alone=bool(suspects))
             finally:
@@ -157,7 +163,7 @@ class Dispatch:
         """Answer a process that asks for items and reports; `held` are those that it has.
 
         Raises:
-            EOFError, OSError: the process died.
+            EOFError, ConnectionError: the process died.
         """
         items = iter(items)
         while (message := connection.recv()) != END:
@@ -170,12 +176,7 @@ class Dispatch:
                 self.end(message)
                 return
             else:
-                try:
-                    with self._lock:
-                        self._report(message)
-                except Exception as error:
-                    self.end(error)
-                    return
+                self._tell(message)
                 for record in message:
                     if record.event != "started":
                         del held[record.item]
@@ -188,16 +189,17 @@ class Dispatch:
             self.end(RuntimeError(f"No process can be kept alive on {device} (exit code {exit_code})."))
             return
         logger.warning("The process on %s died (exit code %s); another one takes its place.", device, exit_code)
+        for item in held:
+            self._deaths[item.name] += alone
+            if self._deaths[item.name] < ATTEMPTS:
+                self._suspects.append(item)
+            else:
+                cause = f"The process that filled it died each time (exit code {exit_code}), maybe for want of memory."
+                self._tell([Record(event="failed", item=item.name, error=cause)])
+
+    def _tell(self, records: list[Record]) -> None:
         with self._lock:
-            for item in held:
-                self._deaths[item.name] += alone
-                if self._deaths[item.name] < ATTEMPTS:
-                    self._suspects.append(item)
-                else:
-                    cause = (
-                        f"The process that filled it died each time (exit code {exit_code}), maybe for want of memory."
-                    )
-                    self._report([Record(event="failed", item=item.name, error=cause)])
+            self._report(records)
 
 
 MORE: Literal["more"] = "more"

@@ -63,20 +63,20 @@ def make_plan(items: Iterable[Item], folder: Path, overwrite: bool = False) -> P
         except OSError:
             plan.todo.append(item)
             continue
-        if state and state.done and state.last.event != "started" and _is_current(state.done, item, size):
+        if state and state.event != "started" and _is_current(state, item, size):
             plan.skipped += 1
         elif overwrite or _is_ours(state, size):
             plan.todo.append(item)
         else:
-            how = "was changed since it was written" if state and state.done else "was there before"
+            how = "was changed since it was written" if state and state.key else "was there before"
             error = f"{item.output} {how}; move it away, or use --overwrite."
             plan.refused.append(Record(event="failed", item=item.name, error=error))
     return plan
 
 
-def _is_current(done: Record, item: Item, size: int) -> bool:
+def _is_current(state: State, item: Item, size: int) -> bool:
     try:
-        return done.bytes == size and done.key == item.key()
+        return state.bytes == size and state.key == item.key()
     except OSError:
         return False
 
@@ -85,7 +85,7 @@ def _is_ours(state: State | None, size: int) -> bool:
     if state is None:
         return False
     # Killed between writing the output and saying so in the journal: what it was before does not matter.
-    return state.last.event == "started" or (state.done is not None and state.done.bytes == size)
+    return state.event == "started" or state.bytes == size
 
 
 def share(items: Sequence[Item], shard: tuple[int, int]) -> list[Item]:

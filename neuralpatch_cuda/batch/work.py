@@ -120,6 +120,10 @@ class Worker:
 
 def sentence_of(error: Exception) -> str:
     """What to tell about an item's error: the library's own sentence, or what it was, on one line."""
+    if isinstance(error, MemoryError):
+        return "There is not enough memory for it."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'A file'}: {error.strerror}."
     text = " ".join(str(error).split())
     expected = isinstance(error, (NeuralPatchError, FileNotFoundError, ValueError, TypeError))
     return text if expected and text else f"{type(error).__name__}: {text}".rstrip(": ") + "."

@@ -22,7 +22,9 @@ SUSPICIOUS_SHARE = 0.5
 """A mask that covers more of the image than this is probably inverted."""
 
 
-def to_hole(mask: MaskLike, size: tuple[int, int], invert: bool = False, dilate: int = 0) -> Tensor:
+def to_hole(
+    mask: MaskLike, size: tuple[int, int], invert: bool = False, dilate: int = 0, resize: bool = False
+) -> Tensor:
     """Bring a mask to the set of pixels that are to be filled. The mask itself is left alone.
 
     White, non-zero, True = fill, from the middle of the range upwards:
@@ -37,6 +39,7 @@ def to_hole(mask: MaskLike, size: tuple[int, int], invert: bool = False, dilate:
         size: height and width of the image.
         invert: fill where the mask says keep. It comes before the dilation.
         dilate: radius in pixels of the disc by which the hole is grown.
+        resize: bring a mask of another size to the image's, each pixel as the nearest one of the mask.
 
     Returns:
         `[H, W]`, bool, on the CPU; True = fill.
@@ -49,7 +52,7 @@ def to_hole(mask: MaskLike, size: tuple[int, int], invert: bool = False, dilate:
     Warns:
         UserWarning: the mask covers more than half of the image.
     """
-    hole = _region(mask, size, "mask") ^ invert
+    hole = _region(mask, size, "mask", resize) ^ invert
     if not hole.any():
         raise MaskError(
             "The mask is empty: it marks nothing to fill; white means fill"
@@ -81,12 +84,13 @@ def grow(hole: Tensor, radius: int) -> Tensor:
     return torch.from_numpy(grown)
 
 
-def to_region(mask: MaskLike, size: tuple[int, int]) -> Tensor:
+def to_region(mask: MaskLike, size: tuple[int, int], resize: bool = False) -> Tensor:
     """Bring a mask to the set of pixels that patches may be taken from, by the same rules.
 
     Args:
         mask: the mask, of the image's height and width.
         size: height and width of the image.
+        resize: as of `to_hole`.
 
     Returns:
         `[H, W]`, bool, on the CPU.
@@ -95,7 +99,7 @@ def to_region(mask: MaskLike, size: tuple[int, int]) -> Tensor:
         TypeError: not one of these types.
         MaskError: another size than the image, another shape, values outside the range, or nothing marked.
     """
-    region = _region(mask, size, "source mask")
+    region = _region(mask, size, "source mask", resize)
     if not region.any():
         raise MaskError("The source mask is empty: it marks nothing to copy from; white means copy from here.")
     return torch.from_numpy(region.copy())
@@ -134,14 +138,19 @@ def _distance(hole: Array) -> Array:
     return distance
 
 
-def _region(mask: MaskLike, size: tuple[int, int], name: str) -> Array:
+def _region(mask: MaskLike, size: tuple[int, int], name: str, resize: bool) -> Array:
     """Where a mask of an image of this size is white, bool `[H, W]`."""
     values = _values(mask)
     height, width = size
+    if values.shape != size and resize and values.size:
+        rows, columns = (
+            (np.arange(wanted) + 0.5) * given // wanted for wanted, given in zip(size, values.shape, strict=True)
+        )
+        values = values[rows.astype(int)[:, None], columns.astype(int)]
     if values.shape != size:
         raise MaskError(
             f"The {name} is {values.shape[1]} x {values.shape[0]} px but the image is {width} x {height} px; "
-            "they must be of the same size."
+            "they must be of the same size, or resize_mask be set."
         )
     return _threshold(values)
 

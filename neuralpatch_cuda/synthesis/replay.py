@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 
 import torch
@@ -11,6 +12,8 @@ from neuralpatch_cuda.stages import listening
 
 WARM_UP = 3
 """Ordinary calls before the capture, in which libraries choose algorithms and set up their workspaces."""
+
+_capturing = threading.Lock()
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +41,8 @@ class Replay:
     def _capture(self) -> None:
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
+            # Other threads may work with the same GPU meanwhile, and allocate, but not capture too.
+            with _capturing, torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self._function()
         except torch.OutOfMemoryError:
             raise

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -63,8 +64,8 @@ def test_two_hundred_photographs_and_ten_kills(make_scans: Callable[[int], Scans
     states = read_journals(scans.output)
     assert len(states) == 200
     for name, state in states.items():
-        assert state.last.event == "done"
-        assert state.last.bytes == (scans.output / name).stat().st_size
+        assert state.event == "done"
+        assert state.bytes == (scans.output / name).stat().st_size
     assert run(scans) | {"seconds": 0} == {"done": 0, "skipped": 200, "failed": {}, "seconds": 0}
 
 
@@ -167,3 +168,20 @@ def test_networks_that_are_not_there_are_said_at_once(make_scans: Callable[[int]
         assert result.returncode == 2
         assert result.stderr.count("\n") == 1
         assert "none.pth" in result.stderr
+
+
+def test_what_is_logged(make_scans: Callable[[int], Scans]) -> None:
+    scans = make_scans(2)
+    for level, lines in (("info", 4), ("warning", 0)):
+        environment = scans.environment | {"NEURALPATCH_LOG": level, "COLUMNS": "200"}
+        result = subprocess.run(
+            scans.command("-q"), env=environment, capture_output=True, text=True, timeout=120, check=True
+        )
+        logged = [
+            line
+            for line in result.stderr.splitlines()
+            if re.search(r"INFO +00[01]\.png: (started|done)$", line.strip())
+        ]
+        assert len(logged) == len(result.stderr.splitlines()) == lines
+        for path in scans.output.iterdir():
+            path.unlink()

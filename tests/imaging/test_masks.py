@@ -10,7 +10,7 @@ import torch
 from PIL import ExifTags, Image
 
 from neuralpatch_cuda.errors import MaskError
-from neuralpatch_cuda.imaging.masks import feather_weight, to_hole
+from neuralpatch_cuda.imaging.masks import feather_weight, to_hole, to_region
 
 SIZE = (20, 30)
 HOLE = np.zeros(SIZE, bool)
@@ -186,3 +186,15 @@ def test_a_mask_of_more_than_half_is_suspicious() -> None:
         warnings.simplefilter("error")
         to_hole(half, SIZE)
         to_hole(~HOLE, SIZE, invert=True)
+
+
+def test_resized_to_the_nearest_pixels() -> None:
+    mask = np.zeros((4, 6), np.bool_)
+    mask[1:3, 2:5] = True
+    doubled = np.kron(mask, np.ones((2, 2), np.bool_))
+    assert (to_hole(mask, (8, 12), resize=True).numpy() == doubled).all()
+    assert (to_region(doubled, (4, 6), resize=True).numpy() == mask).all()
+    for size in ((9, 13), (3, 5), (4, 7)):
+        assert to_hole(mask, size, resize=True).shape == size
+    with pytest.raises(MaskError, match="must be of the same size, or resize_mask be set"):
+        to_hole(mask, (8, 11))

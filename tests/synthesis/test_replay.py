@@ -63,7 +63,8 @@ class RecordedGraph(TorchDispatchMode):
 
 
 @contextmanager
-def record(graph: RecordedGraph) -> Iterator[None]:
+def record(graph: RecordedGraph, capture_error_mode: str) -> Iterator[None]:
+    assert capture_error_mode == "thread_local"
     with graph:
         yield
 
@@ -148,7 +149,7 @@ def test_a_failed_capture_leaves_the_function_as_it_is(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     @contextmanager
-    def fail(graph: object) -> Iterator[None]:
+    def fail(graph: object, capture_error_mode: str) -> Iterator[None]:
         yield
         raise RuntimeError("operation not permitted when stream is capturing")
 
