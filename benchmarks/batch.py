@@ -29,6 +29,7 @@ import numpy as np
 import typer
 from PIL import Image
 
+from benchmarks.holes import centred_hole
 from benchmarks.machine import DEVICES, machine_info
 from neuralpatch_cuda.batch.journal import read_journals
 
@@ -42,10 +43,7 @@ def make_items(photo: Path, folder: Path, count: int, side: int, hole: int) -> N
     for index in range(count):
         left, top = (int(rng.integers(0, length - side)) for length in image.size)
         image.crop((left, top, left + side, top + side)).save(folder / "in" / f"{index:03d}.png")
-    mask = np.zeros((side, side), np.uint8)
-    first = (side - hole) // 2
-    mask[first : first + hole, first : first + hole] = 255
-    Image.fromarray(mask).save(folder / "mask.png")
+    Image.fromarray(centred_hole(side, side, hole)).save(folder / "mask.png")
 
 
 def timed(call: Callable[[], Any]) -> float:

@@ -14,11 +14,11 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 import typer
 from PIL import Image
 
+from benchmarks.holes import centred_hole
 from benchmarks.machine import machine_info
 from benchmarks.measure import timed_with_memory
 from neuralpatch_cuda import InpaintConfig, Inpainter, InpaintResult
@@ -32,9 +32,7 @@ app = typer.Typer(add_completion=False)
 def one(photo: Path, hole: int, options: str, picture: str = "") -> None:
     """One fill; prints its figures."""
     image = Image.open(photo).convert("RGB")
-    mask = np.zeros((image.height, image.width), np.bool_)
-    top, left = (image.height - hole) // 2, (image.width - hole) // 2
-    mask[top : top + hole, left : left + hole] = True
+    mask = centred_hole(image.height, image.width, hole)
     painter = Inpainter(InpaintConfig(**json.loads(options)))
     results: list[InpaintResult[Image.Image]] = []
     seconds, added = timed_with_memory(lambda: results.append(painter(image, mask, return_info=True)), "cpu")

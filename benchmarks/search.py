@@ -15,12 +15,12 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 import typer
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.holes import centred_hole
 from benchmarks.machine import machine_info
 from neuralpatch_cuda import InpaintConfig, Inpainter
 from neuralpatch_cuda.synthesis import search
@@ -56,9 +56,7 @@ def main(
     option: Annotated[list[str], typer.Option(help="option=value of InpaintConfig.")] = [],  # noqa: B006
 ) -> None:
     image = Image.open(photo).convert("RGB")
-    mask = np.zeros((image.height, image.width), np.bool_)
-    top, left = (image.height - hole) // 2, (image.width - hole) // 2
-    mask[top : top + hole, left : left + hole] = True
+    mask = centred_hole(image.height, image.width, hole)
     Compared.notes = []
     search.PatchMatch = Compared  # type: ignore[misc]
     options = dict(pair.split("=", 1) for pair in option)

@@ -21,6 +21,7 @@ from typer.exceptions import TyperException
 
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import ConfigError, NeuralPatchError, OutputError
+from neuralpatch_cuda.imaging.whole import make_folder
 from neuralpatch_cuda.options import options_of
 from neuralpatch_cuda.terminal import BatchBar, ProgressBars, print_summary, print_times, printable, show_log
 from neuralpatch_cuda.training.config import TrainConfig
@@ -119,7 +120,7 @@ def inpaint(
     exemplars = [read_image(path).image for path in exemplar or ()]
     check_writable(output, picture)
     if save_scales is not None:
-        _make_folder(save_scales)
+        make_folder(save_scales)
 
     from neuralpatch_cuda.inpainter import Inpainter
 
@@ -143,13 +144,6 @@ def inpaint(
         print(json.dumps({"output": str(output), "size": (height, width), "seconds": seconds, "scales": scales}))
     elif not quiet:
         print(f"{output} ({width} x {height} px, {seconds:.1f} s)")
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"Cannot make the folder {path}: {error.strerror}.") from error
 
 
 def _scale_name(info: ScaleInfo) -> str:
@@ -442,7 +436,7 @@ def train(
             raise FileNotFoundError(f"There is no file or folder {path}.")
     if (validation is None) == (overfit is None):
         raise ConfigError("Give either --validation, photographs that are held out, or --overfit.")
-    _make_folder(out)
+    make_folder(out)
     from neuralpatch_cuda.networks.weights import load_content_network
 
     try:

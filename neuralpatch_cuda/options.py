@@ -14,6 +14,7 @@ from pydantic import BaseModel, ByteSize
 from pydantic.fields import FieldInfo
 
 from neuralpatch_cuda.errors import ConfigError
+from neuralpatch_cuda.imaging.whole import reason_of
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., None])
 
@@ -36,7 +37,7 @@ def _read_settings(context: typer.Context, path: Path | None) -> None:
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"The settings {path} cannot be read: {error.strerror or error}.") from error
+        raise ConfigError(f"The settings {path} cannot be read: {reason_of(error)}.") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"The settings {path} are not TOML: {error}.") from error
     command = context.command

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import Self
 
 if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
+
     from neuralpatch_cuda.batch.journal import Record
     from neuralpatch_cuda.batch.run import Summary
     from neuralpatch_cuda.inpainter import Progress
@@ -25,26 +27,14 @@ def show_log(level: str) -> None:
     logging.getLogger("neuralpatch_cuda").setLevel(level.upper())
 
 
-class ProgressBars:
-    """One bar on stderr per window and scale; where stderr is not a terminal, a line for each at the end."""
+class _Bars:
+    """Bars of these columns on stderr, shown while it is entered."""
 
-    def __init__(self, quiet: bool, activity: str = "") -> None:
-        """`activity` is named before each bar."""
+    def __init__(self, quiet: bool, *columns: ProgressColumn) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
 
-        self._bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}"),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            disable=quiet,
-        )
-        self._activity = activity
-        self._tasks: dict[tuple[int, int], Any] = {}
+        self._bars = Bars(*columns, console=Console(stderr=True), disable=quiet)
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -52,6 +42,21 @@ class ProgressBars:
 
     def __exit__(self, *exception: object) -> None:
         self._bars.stop()
+
+
+class ProgressBars(_Bars):
+    """One bar on stderr per window and scale; where stderr is not a terminal, a line for each at the end."""
+
+    def __init__(self, quiet: bool, activity: str = "") -> None:
+        """`activity` is named before each bar."""
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+        loss = TextColumn("loss {task.fields[loss]:.4f}")
+        super().__init__(
+            quiet, TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), loss, TimeElapsedColumn()
+        )
+        self._activity = activity
+        self._tasks: dict[tuple[int, int], Any] = {}
 
     def update(self, event: Progress) -> None:
         """Callback of `Inpainter`."""
@@ -66,33 +71,18 @@ class ProgressBars:
         self._bars.update(self._tasks[key], completed=event.iteration + 1, loss=event.loss)
 
 
-class BatchBar:
+class BatchBar(_Bars):
     """One bar on stderr for a batch, with the number of items that failed and the time left."""
 
     def __init__(self, quiet: bool, total: int) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bars
 
-        self._bars = Bars(
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[failed]} failed"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=quiet,
+        failed, left = TextColumn("{task.fields[failed]} failed"), TextColumn("left")
+        super().__init__(
+            quiet, BarColumn(), MofNCompleteColumn(), failed, TimeElapsedColumn(), left, TimeRemainingColumn()
         )
         self._task = self._bars.add_task("", total=total, failed=0)
         self._failed = 0
-
-    def __enter__(self) -> Self:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bars.stop()
 
     def update(self, record: Record) -> None:
         """Count an item that has ended."""

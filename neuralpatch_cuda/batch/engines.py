@@ -47,11 +47,7 @@ def on_this_machine(config: InpaintConfig, devices: str, jobs: int | None, cance
 
 def on_ray(config: InpaintConfig, settings: RaySettings) -> Engine:
     """An engine on a Ray cluster."""
-
-    def engine(items: Iterable[Item], report: Report) -> None:
-        run_on_ray(items, config, settings, report)
-
-    return engine
+    return lambda items, report: run_on_ray(items, config, settings, report)
 
 
 def ray_settings(address: str | None, workers: str | None, gpus: float, cpus: float) -> RaySettings:

@@ -15,6 +15,7 @@ from typing_extensions import Self
 
 from neuralpatch_cuda.batch.item import as_text
 from neuralpatch_cuda.errors import OutputError
+from neuralpatch_cuda.imaging.whole import reason_of
 
 
 def now() -> str:
@@ -75,14 +76,14 @@ class Journal:
         except Timeout:
             raise OutputError(f"Another batch is at work on {self.path.parent}: {self.path.name} is locked.") from None
         except OSError as error:
-            raise OutputError(f"Cannot write {self.path}: {error.strerror or error}.") from error
+            raise OutputError(f"Cannot write {self.path}: {reason_of(error)}.") from error
         try:
             self._file = self.path.open("a+b")
             if self._file.tell() and not _ends_in_a_newline(self.path):  # a run was killed in the middle of a line
                 self._file.write(b"\n")
         except OSError as error:
             self._lock.release()
-            raise OutputError(f"Cannot write {self.path}: {error.strerror or error}.") from error
+            raise OutputError(f"Cannot write {self.path}: {reason_of(error)}.") from error
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -101,7 +102,7 @@ class Journal:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise OutputError(f"Cannot write {self.path}: {error.strerror or error}.") from error
+            raise OutputError(f"Cannot write {self.path}: {reason_of(error)}.") from error
 
 
 def read_journals(folder: Path) -> dict[str, State]:
@@ -134,7 +135,7 @@ def _read(path: Path) -> dict[str, State]:
                 if record.event == "done":
                     state.key, state.bytes = record.key, record.bytes
     except OSError as error:
-        raise OutputError(f"Cannot read {path}: {error.strerror or error}.") from error
+        raise OutputError(f"Cannot read {path}: {reason_of(error)}.") from error
     return states
 
 

@@ -13,6 +13,7 @@ from neuralpatch_cuda.batch.pairing import Pairing, Rules, without_conflicts
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import ConfigError
 from neuralpatch_cuda.imaging.files import FORMATS
+from neuralpatch_cuda.imaging.whole import reason_of
 
 COLUMNS = ("image", "mask", "output", "quality")
 """Besides options of `InpaintConfig`."""
@@ -38,7 +39,7 @@ def read_manifest(path: Path, rules: Rules) -> Pairing:
         for line, row in rows(path):
             _add(pairing, row, f"{path}, line {line}", path.parent, rules)
     except OSError as error:
-        raise ConfigError(f"The manifest {path} cannot be read: {error.strerror or error}.") from error
+        raise ConfigError(f"The manifest {path} cannot be read: {reason_of(error)}.") from error
     except (ValueError, csv.Error) as error:
         raise ConfigError(f"The manifest {path} is not a table in UTF-8: {error}.") from error
     if not pairing.items and not pairing.problems:

@@ -91,8 +91,9 @@ def pair_files(image: str, mask: str | None, rules: Rules) -> Pairing:
         ]
     else:
         if mask is None:
-            folder = image if not os.path.isfile(image) else os.path.dirname(image) or "."
-            found = _find(folder, rules.output, [])
+            found = photographs
+            if os.path.isfile(image):
+                found = _find(os.path.dirname(image) or ".", rules.output, [])
             masks = {name: path for name, path in found.items() if MASK_STEM.fullmatch(name.stem)}
             photographs = {name: path for name, path in photographs.items() if name not in masks}
         else:
@@ -108,7 +109,8 @@ def pair_files(image: str, mask: str | None, rules: Rules) -> Pairing:
 
 def without_conflicts(pairing: Pairing) -> Pairing:
     """The same in the order of names, without items whose output would replace another's, a photograph or a mask."""
-    inputs = {_identity(path) for item in pairing.items for path in (item.image, item.mask)} - {None}
+    files = {path for item in pairing.items for path in (item.image, item.mask)}
+    inputs = {_identity(path) for path in files} - {None}
     problems = list(pairing.problems)
     kept: dict[str, Item] = {}
     for item in sorted(pairing.items, key=lambda item: item.name):

@@ -16,8 +16,8 @@ from types import FrameType
 
 from neuralpatch_cuda.batch.item import Item
 from neuralpatch_cuda.batch.journal import Journal, Record, State, read_journals
-from neuralpatch_cuda.errors import ConfigError, OutputError
-from neuralpatch_cuda.imaging.whole import remove_partial_files
+from neuralpatch_cuda.errors import ConfigError
+from neuralpatch_cuda.imaging.whole import make_folder, remove_partial_files
 
 logger = logging.getLogger(__name__)
 
@@ -128,10 +128,7 @@ def run(
     """
     started = time.perf_counter()
     summary = Summary(skipped=plan.skipped, failed=list(plan.refused))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"Cannot make the folder {folder}: {error.strerror or error}.") from error
+    make_folder(folder)
     with Journal(folder, shard) as journal:
 
         def report(records: Iterable[Record]) -> None:

@@ -19,6 +19,7 @@ from neuralpatch_cuda.device import own_stream
 from neuralpatch_cuda.errors import NeuralPatchError, OutputError
 from neuralpatch_cuda.imaging.files import Photograph, check_writable, read_image, read_mask, write_image
 from neuralpatch_cuda.imaging.images import size_of
+from neuralpatch_cuda.imaging.whole import make_folder
 from neuralpatch_cuda.inpainter import Inpainter, Progress
 
 PAINTERS = 4
@@ -38,6 +39,7 @@ class Task:
     item: Item
     key: str | None = None
     photograph: Photograph | None = None
+    """None once something went wrong."""
     mask: Any = None
     bytes: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -51,6 +53,7 @@ class Task:
             yield
         except Exception as error:
             self.error = sentence_of(error)
+            self.photograph = None
             logger.debug("%s: %s failed", self.item.name, name, exc_info=True)
         self.seconds[name] = round(time.perf_counter() - started, 4)
 
@@ -84,7 +87,7 @@ class Worker:
         Raises:
             Cancelled: the batch is to end.
         """
-        if task.photograph is not None and task.error is None:
+        if task.photograph is not None:
             with task.step("solve"), own_stream(self.device):
                 painter: Inpainter = self._painter(task.item.config)
                 image = painter(task.photograph.image, task.mask, callback=self._go_on)
@@ -94,12 +97,12 @@ class Worker:
     def write(self, task: Task) -> Record:
         """Write the result; it is on the disk when this returns."""
         item = task.item
-        if task.photograph is not None and task.error is None:
+        if task.photograph is not None:
             with task.step("write"):
                 check_output(item)
                 write_image(task.photograph, item.output, item.quality)
                 task.bytes = item.output.stat().st_size
-        if task.photograph is None or task.error is not None:
+        if task.photograph is None:
             return Record(event="failed", item=item.name, key=task.key, error=task.error, seconds=task.seconds)
         height, width = size_of(task.photograph.image)
         return Record(
@@ -139,7 +142,4 @@ def check_output(item: Item) -> None:
     root = item.output.parents[len(PurePosixPath(item.name).parts) - 1]
     if item.output.is_symlink() or not folder.resolve().is_relative_to(root.resolve()):
         raise OutputError(f"Cannot write {item.output}: it is a link, or in a linked folder.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"Cannot make the folder {folder}: {error.strerror or error}.") from error
+    make_folder(folder)

@@ -38,6 +38,18 @@ def check_place(path: Path) -> None:
         raise OutputError(f"Cannot write {path}: {error.strerror or error} in {folder}.") from error
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, if they are not there.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot make the folder {path}: {reason_of(error)}.") from error
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:
     """A file to write to, which takes the place of `path` when all is on the disk; if that fails, `path` is untouched.
