@@ -22,6 +22,7 @@ Array: TypeAlias = npt.NDArray[Any]
 ImageLike: TypeAlias = Image.Image | Array | Tensor
 """A PIL image, a numpy array `[H, W]` or `[H, W, C]`, or a torch tensor `[C, H, W]`; see `to_rgb`."""
 ImageT = TypeVar("ImageT", Image.Image, Array, Tensor)
+"""Any of these kinds, where what comes back is of the same."""
 
 NATIVE_MODES = ("L", "LA", "RGB", "RGBA", "RGBX", "I;16", "I;16B", "F")
 """PIL modes whose pixels are worked on as they are."""
@@ -93,6 +94,7 @@ def to_rgb(image: ImageLike, smallest_side: int = 1) -> Tensor:
 
     Args:
         image: gray (1 channel), gray and alpha (2), RGB (3) or RGB and alpha (4), as
+
             - `PIL.Image`: L, LA, RGB, RGBA, RGBX, I;16 (16-bit gray), F (gray in [0, 1]), CMYK, YCbCr, HSV; 1
               and P are converted to RGB. EXIF orientation is applied first;
             - numpy `[H, W]` or `[H, W, C]`: uint8, uint16, or float32 or float64 in [0, 1];

@@ -97,9 +97,11 @@ def match_patches(
             logged at level DEBUG to the logger "neuralpatch_cuda".
 
     Returns:
-        index: int64 `[Nq]`, positions in the grid of `key`, for the selected queries in row-major order, image
-            by image. The positions of each exemplar count on from those of the one before.
-        score: float32 `[Nq]`, in [-1, 1] up to rounding.
+        Two tensors.
+
+        - index: int64 `[Nq]`, positions in the grid of `key`, for the selected queries in row-major order, image
+          by image. The positions of each exemplar count on from those of the one before.
+        - score: float32 `[Nq]`, in [-1, 1] up to rounding.
 
     Raises:
         ValueError: also if an image has queries, but no key is selected for it. On CUDA that is not known
@@ -163,8 +165,10 @@ def refine_matches(
         seed: from 0 to 2^32 - 1.
 
     Returns:
-        index: int64 `[Nq]`, as `start`. No match is worse than the one it began with.
-        score: float32 `[Nq]`, in [-1, 1] up to rounding.
+        Two tensors.
+
+        - index: int64 `[Nq]`, as `start`. No match is worse than the one it began with.
+        - score: float32 `[Nq]`, in [-1, 1] up to rounding.
 
     Raises:
         ValueError: also if a position is out of range or selected twice, or a start is not selected (checked on the
@@ -224,8 +228,10 @@ def vote_patches(
         out: the target and count of an earlier call, to be overwritten, so that nothing of their size is allocated.
 
     Returns:
-        target: `[C, height, width]` in the dtype of `key`, in channels-last memory.
-        count: float32 `[height, width]`, whole numbers.
+        Two tensors.
+
+        - target: `[C, height, width]` in the dtype of `key`, in channels-last memory.
+        - count: float32 `[height, width]`, whole numbers.
 
     Raises:
         ValueError: also if a position or an index is out of range (checked on the CPU only).
@@ -288,8 +294,10 @@ def texture_loss_and_gradient(
             written.
 
     Returns:
-        loss: a float32 scalar.
-        gradient: `[C, H, W]`, the one given or a new one in channels-last memory.
+        Two tensors.
+
+        - loss: a float32 scalar.
+        - gradient: `[C, H, W]`, the one given or a new one in channels-last memory.
     """
     _check_texture(features, target, weight)
     if gradient is None:
@@ -332,8 +340,10 @@ def total_variation_and_gradient(x: Tensor, mask: Tensor, gradient: Tensor | Non
         gradient: as `x`, contiguous, to be overwritten; else it is allocated. Every element is written.
 
     Returns:
-        loss: a float32 scalar.
-        gradient: `[C, H, W]`, the one given or a new one.
+        Two tensors.
+
+        - loss: a float32 scalar.
+        - gradient: `[C, H, W]`, the one given or a new one.
     """
     _check_variation(x, mask)
     if gradient is None:

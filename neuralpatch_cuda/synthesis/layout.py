@@ -61,8 +61,10 @@ class Layout:
         """Take over the matches of another scale: as far away as they were there, in proportion.
 
         Returns:
-            index: int64 `[Nq]`.
-            found: bool `[Nq]`, where there was a match that may be matched here, too.
+            Two tensors.
+
+            - index: int64 `[Nq]`.
+            - found: bool `[Nq]`, where there was a match that may be matched here, too.
         """
         (height, width), (rows, columns) = matches.shapes[0], self.key_masks[0].shape
         row = (2 * self._row + 1) * height // (2 * rows)
