@@ -3,6 +3,10 @@
 # make lint   format and type checks
 # make wheel  build the wheel into dist/ and audit its binary interface
 # make bench  measure everything into benchmarks/results and draw it into docs/images; BENCH="match vote" for some
+# make evidence  fill and compare everything that the documents show again, then make tables; hours on two cores.
+#                PAIRS=FOLDER compares on the photographs of a folder as well
+# make tables draw, and fill in the tables of the documents, from what benchmarks/results holds
+# make docs   build the site of the documentation into build/docs; any warning is an error
 # make gpu    on a machine with a GPU: build, test, sanitize, measure and profile; see tools/gpu.py
 #
 # Everything but make gpu happens in .venv, which the first call makes; later calls install again only when the build
@@ -16,11 +20,13 @@ BIN := .venv/bin
 STAMP := .venv/installed
 BUILD_INPUTS := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
 
+# For make evidence: a folder of photographs.
+PAIRS ?=
 # For make gpu: a folder of wheels that $(PYTHON) lacks, and the steps to run, all by default.
 WHEELS ?=
 STEPS ?=
 
-.PHONY: demo test lint wheel bench gpu clean
+.PHONY: demo test lint wheel bench evidence tables docs gpu clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -43,7 +49,20 @@ wheel: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.run $(BENCH)
+	$(MAKE) tables
+
+evidence: $(STAMP)
+	$(BIN)/python -m benchmarks.evidence $(if $(PAIRS),--pairs "$(PAIRS)")
+	$(MAKE) tables
+
+tables: $(STAMP)
 	$(BIN)/python benchmarks/plot.py
+	$(BIN)/python -m benchmarks.plot_high_resolution
+	$(BIN)/python -m benchmarks.page
+	$(BIN)/python -m benchmarks.documents
+
+docs: $(STAMP)
+	$(BIN)/sphinx-build -q -W --keep-going docs build/docs
 
 gpu:
 	@$(PYTHON) -m tools.gpu $(if $(WHEELS),--wheels "$(WHEELS)") $(if $(STEPS),--steps $(STEPS))

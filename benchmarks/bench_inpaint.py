@@ -1,10 +1,10 @@
 """The whole pipeline beside the released 2017 algorithm. Run: `pytest benchmarks/bench_inpaint.py`.
 
 The example photograph, cropped to a square and reduced to 512 px, with a centred hole of half its side; 100 iterations
-on each of three scales. The port of the release (see `peers/released_2017.py`) runs first, once, and takes minutes.
-The ratios are its seconds over the pipeline's median, from the same run: `ratio` of the algorithm as released,
-`over_best_peer` of its best case. For a quick look, BENCH_ITERATIONS=2 cuts the iterations of all of them, and
-BENCH_SIDE=256 the photograph.
+on each of three scales. The port of the release (`neuralpatch_cuda.evaluation.released_2017`) runs first, once, and
+takes minutes. The ratios are its seconds over the pipeline's median, from the same run: `ratio` of the algorithm as
+released, `over_best_peer` of its best case. For a quick look, BENCH_ITERATIONS=2 cuts the iterations of all of them,
+and BENCH_SIDE=256 the photograph.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from benchmarks.machine import DEVICES
-from benchmarks.measure import PeakMemory
-from benchmarks.peers import released_2017
 from neuralpatch_cuda import InpaintConfig, Inpainter, ops
+from neuralpatch_cuda.evaluation import released_2017
+from neuralpatch_cuda.evaluation.memory import PeakMemory
 from neuralpatch_cuda.imaging.images import to_rgb
 from neuralpatch_cuda.ops import reference
 from neuralpatch_cuda.synthesis.pyramid import resize

@@ -1,8 +1,13 @@
 """What the benchmarks share; measure.py says how they are measured.
 
-pytest benchmarks/bench_match.py -k "cpu and fp32"        # some of them
-pytest benchmarks/bench_match.py --benchmark-compare      # with the last --benchmark-save
-python -m benchmarks.run                                  # all, into benchmarks/results (make bench)
+pytest benchmarks/bench_match.py -k "cpu and fp32"                              # some of them
+pytest benchmarks --benchmark-autosave                                          # keep the results in .benchmarks
+pytest benchmarks --benchmark-compare --benchmark-compare-fail=median:10%       # with those kept last
+pytest-benchmark compare --columns=median,rounds                                # those kept, beside one another
+python -m benchmarks.run                                                        # into benchmarks/results (make bench)
+
+pytest-benchmark's options work as ever, but for the timer, the rounds within a call and the warm-up, which measure.py
+decides. The last table of a run is pytest-benchmark's own, with what was compared; --benchmark-quiet leaves it out.
 """
 
 from __future__ import annotations

@@ -23,17 +23,11 @@ from torch import Tensor
 
 from benchmarks.machine import device_name
 from neuralpatch_cuda.evaluation.content import Fill, first, prediction_sheet, score
+from neuralpatch_cuda.evaluation.methods import known_mean
 from neuralpatch_cuda.networks.content import CONTENT_SIDE
 from neuralpatch_cuda.synthesis.content import resolve_content_network
 from neuralpatch_cuda.training.data import PhotoSource, ValidationDataset
 from neuralpatch_cuda.training.masks import MASK_KINDS
-
-
-def known_mean(image: Tensor, mask: Tensor) -> Tensor:
-    """Each hole in the mean colour of the known pixels."""
-    known = 1 - mask
-    mean = (image * known).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True)
-    return torch.where(mask > 0, mean, image)
 
 
 def peers() -> dict[str, Fill]:

@@ -5,30 +5,26 @@ product; on the CPU the faster of that and a 3 x 3 convolution, because the two 
 the matrix product's is far from the limit on some processors. Memory: the median of five large copies
 `destination.copy_(source)` into memory that exists, the bytes read and those written both counted.
 
-Peak memory is what a call adds, its result included. On the CPU it is the growth of the process's resident set, whose
-high-water mark Linux can reset; on a GPU it is the peak of PyTorch's allocator.
+Peak memory is what a call adds, its result included.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import gc
 import math
 import os
-import re
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from typing_extensions import Self
+
+from neuralpatch_cuda.evaluation.memory import PeakMemory
 
 LONG_CALL = 10.0
 """Seconds from which a call is repeated three times only, the first being its warm-up."""
@@ -96,29 +92,6 @@ def copy_ceiling(device: str) -> float:
     return 2 * source.nbytes / median_seconds(lambda: destination.copy_(source))
 
 
-class PeakMemory:
-    """What runs inside this context adds `extra_bytes` at its peak; None where that cannot be told."""
-
-    extra_bytes: int | None = None
-
-    def __init__(self, device: str) -> None:
-        self._device = device
-
-    def __enter__(self) -> Self:
-        gc.collect()
-        if self._device == "cuda":
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-            self._before: int | None = torch.cuda.memory_allocated()
-        else:
-            self._before = _reset_peak_resident()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        peak = torch.cuda.max_memory_allocated() if self._device == "cuda" else _status_bytes("VmHWM")
-        self.extra_bytes = None if self._before is None else max(0, peak - self._before)
-
-
 def timed_with_memory(call: Call, device: str) -> tuple[float, int | None]:
     """Seconds that a call takes, and the bytes that it adds at its peak, or None where that cannot be told."""
     with PeakMemory(device) as memory:
@@ -127,22 +100,6 @@ def timed_with_memory(call: Call, device: str) -> tuple[float, int | None]:
         seconds = synchronized_clock() - start
     del result  # counted, so kept until here
     return seconds, memory.extra_bytes
-
-
-def _reset_peak_resident() -> int | None:
-    """The resident set in bytes, after freed memory was given back, so that what is used again counts as new."""
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-    except (AttributeError, OSError):
-        return None
-    return _status_bytes("VmRSS")
-
-
-def _status_bytes(name: str) -> int:
-    status = Path("/proc/self/status")
-    match = re.search(rf"{name}:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    return 1024 * int(match[1]) if match else 0
 
 
 def free_bytes(device: str) -> int:

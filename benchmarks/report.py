@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from benchmarks.figures import rate
+
 HEADINGS = ("median", "min to max", "x reference", "x best peer", "achieved", "of ceiling", "extra MB")
 ROW = "  {:<20} {:>8} {:>20} {:>12} {:>21} {:>15} {:>11} {:>9}"
 NOTES = (
@@ -37,7 +39,7 @@ def _cells(benchmark: Mapping[str, Any]) -> list[str]:
         f"{seconds(benchmark['min'])} to {seconds(benchmark['max'])}",
         f"{info['ratio']:.2f}" if "ratio" in info else "",
         f"{info['over_best_peer']:.2f} {info['best_peer']}" if "best_peer" in info else "",
-        _rate(info),
+        rate(info),
         f"{100 * info['share']:.0f} %" if "share" in info else "",
         "" if extra is None else f"{extra / 1e6:.1f}",
     ]
@@ -48,9 +50,3 @@ def seconds(value: float) -> str:
     scale, unit = next(((s, u) for s, u in ((1, "s"), (1e3, "ms")) if value * s >= 1), (1e6, "us"))
     value *= scale
     return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
-
-
-def _rate(info: Mapping[str, Any]) -> str:
-    if "flop_per_s" in info:
-        return f"{info['flop_per_s'] / 1e9:.1f} GFLOP/s"
-    return f"{info['byte_per_s'] / 1e9:.1f} GB/s" if "byte_per_s" in info else ""

@@ -11,7 +11,8 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -23,7 +24,16 @@ from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import ConfigError, NeuralPatchError, OutputError
 from neuralpatch_cuda.imaging.whole import make_folder
 from neuralpatch_cuda.options import options_of
-from neuralpatch_cuda.terminal import BatchBar, ProgressBars, print_summary, print_times, printable, show_log
+from neuralpatch_cuda.terminal import (
+    BatchBar,
+    EvaluationBar,
+    ProgressBars,
+    print_standings,
+    print_summary,
+    print_times,
+    printable,
+    show_log,
+)
 from neuralpatch_cuda.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -54,12 +64,28 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object,
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 
+def _version() -> str:
+    try:
+        return version("neuralpatch_cuda")
+    except PackageNotFoundError:
+        return "not installed, run from a checkout"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"neuralpatch_cuda {_version()}")
+        raise typer.Exit
+
+
 @app.callback()
 def common(
     log: Annotated[
         Literal["debug", "info", "warning", "error"] | None,
         typer.Option(help="Show what is logged, from this level on.", envvar="NEURALPATCH_LOG", show_default=False),
     ] = None,
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Fill holes in photographs by multi-scale neural patch synthesis."""
     if log is not None:
@@ -456,6 +482,125 @@ def train(
         print(training.train(data, validation, out, config, generator))
 
 
+ImagesOption = Annotated[
+    str, typer.Option("--image", metavar="DIR|FILE|GLOB", help="The photographs, without holes.", show_default=False)
+]
+HoleMasksOption = Annotated[
+    str | None,
+    typer.Option(
+        "--mask",
+        metavar="DIR|FILE",
+        help="The holes, as masks, by the rules of `batch`; by default beside the photographs.",
+        show_default=False,
+    ),
+]
+HoleOption = Annotated[
+    str | None,
+    typer.Option(
+        "--hole",
+        metavar="centre|boxes|strokes|thin|medium|thick",
+        help="Instead of masks, draw holes of this kind: a square of half the side, or at random.",
+        show_default=False,
+    ),
+]
+SideOption = Annotated[
+    int | None,
+    typer.Option(min=64, help="Cut photographs and masks to their centre square, of this side.", show_default=False),
+]
+EvaluationFolder = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="DIR", help="For fills, figures and the report.", show_default=False),
+]
+
+
+@app.command()
+def evaluate(
+    image: ImagesOption,
+    output: EvaluationFolder,
+    mask: HoleMasksOption = None,
+    hole: HoleOption = None,
+    method: Annotated[
+        list[str],
+        typer.Option(
+            metavar="'[LABEL: ]NAME [OPTION=VALUE ...]'",
+            help="What to evaluate; may be repeated. neuralpatch, with options of `inpaint`; content and texture, its "
+            "parts alone; telea, navier-stokes, biharmonic, patchmatch, lama model=FILE, released; or module:function.",
+        ),
+    ] = ["neuralpatch"],  # noqa: B006
+    side: SideOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure how well photographs are filled, by this and other methods.
+
+    Holes are cut into the photographs of a folder, filled, and compared with
+    what was there: results.csv has a row for each fill, summary.json the means
+    with their confidence intervals, and report.html shows all of it with
+    before/after sliders. What was done before is not done again.
+    """
+    comparison = _evaluation("comparison")
+    methods = [comparison.Method.parse(text) for text in method]
+    cases = _evaluation("cases").find_cases(image, mask, hole, side, output)
+    with EvaluationBar(quiet or as_json, len(cases) * len(methods)) as bar:
+        standings = comparison.compare(cases, methods, output, device, bar.update)
+    if as_json:
+        print((output / comparison.SUMMARY).read_text())
+    else:
+        print_standings(standings)
+        print(output / comparison.REPORT)
+    raise typer.Exit(1 if any(standing.failed for standing in standings) else 0)
+
+
+@app.command()
+def ablate(
+    image: ImagesOption,
+    output: EvaluationFolder,
+    mask: HoleMasksOption = None,
+    hole: HoleOption = None,
+    study: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="One of scales, alpha, content, adversary, layers, patch-size, rematching, iterations, precision, "
+            "search, features; may be repeated; all by default.",
+            show_default=False,
+        ),
+    ] = None,
+    side: SideOption = None,
+    device: DeviceOption = "auto",
+    quiet: QuietOption = False,
+) -> None:
+    """Show what each part of the method is good for.
+
+    Every study varies one thing: NAME.png shows what comes of it for the first
+    three photographs, NAME.csv has the means over all. What was done before is
+    not done again.
+    """
+    ablations = _evaluation("ablations")
+    studies = study or list(ablations.STUDIES)
+    methods = ablations.count(studies)
+    cases = _evaluation("cases").find_cases(image, mask, hole, side, output)
+    with EvaluationBar(quiet, len(cases) * methods) as bar:
+        found = ablations.ablate(cases, studies, output, device, bar.update)
+    for name, standings in found.items():
+        print(f"{output / name}.png: {ablations.STUDIES[name].question}")
+        print_standings([replace(standing, method=label) for label, standing in standings.items()])
+    raise typer.Exit(1 if any(s.failed for standings in found.values() for s in standings.values()) else 0)
+
+
+def _evaluation(module: str) -> Any:
+    """A module of the evaluation, which needs packages that filling does not."""
+    try:
+        return import_module(f"neuralpatch_cuda.evaluation.{module}")
+    except ModuleNotFoundError as error:
+        if error.name not in ("torchmetrics", "jinja2", "matplotlib"):
+            raise
+        raise NeuralPatchError(
+            f"Evaluating needs the package {error.name}; install it with: pip install neuralpatch_cuda[evaluate]"
+        ) from None
+
+
 @app.command()
 def info(as_json: JsonOption = False) -> None:
     """Show versions, the build, devices, and the weights with their licences."""
@@ -464,11 +609,7 @@ def info(as_json: JsonOption = False) -> None:
     from neuralpatch_cuda import ops
     from neuralpatch_cuda.networks.weights import EMBEDDED, cache_folder
 
-    try:
-        rows = [("neuralpatch_cuda", version("neuralpatch_cuda"))]
-    except PackageNotFoundError:
-        rows = [("neuralpatch_cuda", "not installed, run from a checkout")]
-    rows += ops.build_info().items()
+    rows = [("neuralpatch_cuda", _version()), *ops.build_info().items()]
     rows += [("torch", torch.__version__), ("threads", str(torch.get_num_threads()))]
     for index in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(index)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from neuralpatch_cuda.batch.journal import Record
     from neuralpatch_cuda.batch.run import Summary
+    from neuralpatch_cuda.evaluation.evaluate import Row
+    from neuralpatch_cuda.evaluation.summary import Standing
     from neuralpatch_cuda.inpainter import Progress
     from neuralpatch_cuda.profiling import Times
 
@@ -71,24 +73,46 @@ class ProgressBars(_Bars):
         self._bars.update(self._tasks[key], completed=event.iteration + 1, loss=event.loss)
 
 
-class BatchBar(_Bars):
-    """One bar on stderr for a batch, with the number of items that failed and the time left."""
+class _CountBar(_Bars):
+    """One bar on stderr for many items, with the number of those that failed and the time left."""
 
     def __init__(self, quiet: bool, total: int) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         failed, left = TextColumn("{task.fields[failed]} failed"), TextColumn("left")
         super().__init__(
-            quiet, BarColumn(), MofNCompleteColumn(), failed, TimeElapsedColumn(), left, TimeRemainingColumn()
+            quiet,
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            failed,
+            TimeElapsedColumn(),
+            left,
+            TimeRemainingColumn(),
         )
         self._task = self._bars.add_task("", total=total, failed=0)
         self._failed = 0
 
+    def _count(self, failed: bool, text: str = "") -> None:
+        self._failed += failed
+        self._bars.update(self._task, advance=1, failed=self._failed, description=text)
+
+
+class BatchBar(_CountBar):
+    """For a batch."""
+
     def update(self, record: Record) -> None:
         """Count an item that has ended."""
         if record.event != "started":
-            self._failed += record.event == "failed"
-            self._bars.update(self._task, advance=1, failed=self._failed)
+            self._count(record.event == "failed")
+
+
+class EvaluationBar(_CountBar):
+    """For an evaluation; names the method."""
+
+    def update(self, row: Row) -> None:
+        """Count a fill."""
+        self._count(bool(row.error), row.method)
 
 
 def printable(text: str) -> str:
@@ -115,6 +139,29 @@ def _literal(text: str) -> Any:
     from rich.text import Text
 
     return Text(printable(text), overflow="fold")
+
+
+def print_standings(standings: Sequence[Standing]) -> None:
+    """The table of an evaluation, of means over the photographs."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from neuralpatch_cuda.evaluation.report import HEADINGS
+
+    found = {name for standing in standings for name in standing.measures}
+    found.discard("l2_percent")  # PSNR says the same, and a line of a terminal is short
+    names = [name for name in HEADINGS if name in found]
+    table = Table("method", "n", box=box.SIMPLE_HEAD, padding=0)
+    for name in names:
+        table.add_column(HEADINGS[name][0], justify="right", no_wrap=True)
+    for standing in standings:
+        figures = {name: f"{estimate.mean:.2f}" for name, estimate in standing.measures.items()}
+        figures |= {"seconds": f"{standing.median_seconds:.3g}", "extra_mb": f"{standing.most_extra_mb:.0f}"}
+        failed = f", {standing.failed} failed" if standing.failed else ""
+        cells = [figures.get(name, "") if name in standing.measures else "" for name in names]
+        table.add_row(_literal(standing.method), f"{standing.photographs}{failed}", *cells)
+    Console().print(table)
 
 
 def print_times(title: str, times: Sequence[Times]) -> None:

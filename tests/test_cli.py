@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,18 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
         assert re.search(f"^{row}", text, re.MULTILINE), row
     assert re.search(r"^vgg16_relu4_1\.safetensors +[\d,]+ bytes, sha256 [0-9a-f]{64}$", text, re.MULTILINE)
     assert "CC BY 4.0" in text
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"neuralpatch_cuda {neuralpatch_cuda.__version__}\n"
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(cli, "version", missing)
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == "neuralpatch_cuda not installed, run from a checkout\n"
 
 
 # Content networks of other makers

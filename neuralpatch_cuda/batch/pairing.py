@@ -75,7 +75,7 @@ def pair_files(image: str, mask: str | None, rules: Rules) -> Pairing:
     """Pair photographs with masks by their names; see above.
 
     Args:
-        image: a folder, a file, or a pattern such as "scans/**/*.tif".
+        image: a folder, a file, or a pattern such as `scans/**/*.tif`.
         mask: a folder; or a file, for all photographs; None: the masks lie beside the photographs.
         rules: for the outputs.
 
@@ -83,7 +83,7 @@ def pair_files(image: str, mask: str | None, rules: Rules) -> Pairing:
         ConfigError: there is no such folder or file.
     """
     pairing = Pairing()
-    photographs = _find(image, rules.output, pairing.problems)
+    photographs = find_images(image, rules.output, pairing.problems)
     if mask is not None and os.path.isfile(mask):
         shared = Path(mask)
         pairing.items = [
@@ -93,11 +93,11 @@ def pair_files(image: str, mask: str | None, rules: Rules) -> Pairing:
         if mask is None:
             found = photographs
             if os.path.isfile(image):
-                found = _find(os.path.dirname(image) or ".", rules.output, [])
+                found = find_images(os.path.dirname(image) or ".", rules.output, [])
             masks = {name: path for name, path in found.items() if MASK_STEM.fullmatch(name.stem)}
             photographs = {name: path for name, path in photographs.items() if name not in masks}
         else:
-            masks = _find(mask, rules.output, pairing.problems)
+            masks = find_images(mask, rules.output, pairing.problems)
         _pair(photographs, masks, rules, pairing)
         if os.path.isdir(image):
             used = {item.mask for item in pairing.items}
@@ -143,7 +143,7 @@ def _pair(photographs: Files, masks: Files, rules: Rules, pairing: Pairing) -> N
             pairing.items.append(rules.item(name, other.stem if number else name.stem, path, masks[other]))
 
 
-def _find(where: str, output: Path, problems: list[str]) -> Files:
+def find_images(where: str, output: Path, problems: list[str]) -> Files:
     """The images in a folder, or that match a pattern, or the file itself; those in the output folder are left out."""
     if os.path.isfile(where):
         return {PurePosixPath(os.path.basename(where)): Path(where)}

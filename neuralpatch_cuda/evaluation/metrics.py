@@ -1,17 +1,71 @@
-"""Measures of a filled hole against the original photograph. Images are `[3, H, W]` floats in [0, 1]."""
+"""Measures of a filled hole against the original photograph.
+
+Images are `[3, H, W]`, RGB, floating point in [0, 1]; masks are bool `[H, W]`, True inside the hole.
+"""
 
 from __future__ import annotations
 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+LAYOUT_CELL = 16
+"""Side in pixels of the squares whose mean colours are a photograph's layout."""
+
+
+METRICS = ("psnr_db", "l1_percent", "l2_percent", "ssim", "sharpness", "layout_db", "seam")
+"""What `measures` gives."""
+
+
+def measures(filled: Tensor, original: Tensor, mask: Tensor) -> dict[str, float]:
+    """All of this module's, by the names of the columns that they stand in."""
+    return {
+        "psnr_db": psnr(filled, original, mask),
+        "l1_percent": 100 * l1(filled, original, mask),
+        "l2_percent": 100 * l2(filled, original, mask),
+        "ssim": ssim(filled, original, mask),
+        "sharpness": _ratio(gradient_magnitude(filled, mask), gradient_magnitude(original, mask)),
+        "layout_db": layout_psnr(filled, original, mask),
+        "seam": _ratio(border_step(filled, mask), border_step(original, mask)),
+    }
+
+
+def l1(filled: Tensor, original: Tensor, mask: Tensor) -> float:
+    """Mean absolute error inside the hole, in [0, 1]."""
+    return (filled.double() - original.double())[:, mask].abs().mean().item()
+
+
+def l2(filled: Tensor, original: Tensor, mask: Tensor) -> float:
+    """Mean squared error inside the hole, in [0, 1]: the paper's "mean L2 loss"."""
+    return (filled.double() - original.double())[:, mask].square().mean().item()
 
 
 def psnr(filled: Tensor, original: Tensor, mask: Tensor) -> float:
-    """Peak signal-to-noise ratio inside the hole in dB: `-10 log10(mean squared error)`; `mask` is bool `[H, W]`."""
-    error = (filled.double() - original.double())[:, mask].square().mean().item()
-    return math.inf if error == 0 else -10 * math.log10(error)
+    """Peak signal-to-noise ratio inside the hole in dB: `-10 log10(mean squared error)`."""
+    return _decibel(l2(filled, original, mask))
+
+
+def layout_psnr(filled: Tensor, original: Tensor, mask: Tensor) -> float:
+    """PSNR in dB of the mean colours of 16 x 16 px squares: how right the coarse structure is, whatever the texture.
+
+    A square counts by the share of it that is inside the hole; only that part of it is averaged.
+    """
+    weight = mask.double()[None]
+    share = F.avg_pool2d(weight, LAYOUT_CELL, ceil_mode=True)
+    error = F.avg_pool2d((filled.double() - original.double()) * weight, LAYOUT_CELL, ceil_mode=True)
+    squared = (error.square() / share.clamp(min=1e-9)).sum()  # (mean over the part)^2 x its share
+    return _decibel((squared / (len(filled) * share.sum())).item())
+
+
+def ssim(filled: Tensor, original: Tensor, mask: Tensor) -> float:
+    """Structural similarity (Wang et al., 2004), its map averaged inside the hole; 1 is equality."""
+    _, similarity = structural_similarity_index_measure(
+        filled[None].float(), original[None].float(), data_range=1.0, return_full_image=True
+    )
+    return similarity[0, :, mask].mean().item()
 
 
 def gradient_magnitude(image: Tensor, mask: Tensor) -> float:
@@ -19,7 +73,34 @@ def gradient_magnitude(image: Tensor, mask: Tensor) -> float:
 
     A measure of sharpness: the ratio to the original's value is 1 where a fill is as detailed as the photograph.
     """
-    weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
-    grey = torch.einsum("chw,c->hw", image.double().cpu(), weights)
+    grey = _grey(image)
     dx, dy = grey[:-1, 1:] - grey[:-1, :-1], grey[1:, :-1] - grey[:-1, :-1]
     return (dx.square() + dy.square()).sqrt()[mask[:-1, :-1].cpu()].mean().item()
+
+
+def border_step(image: Tensor, mask: Tensor) -> float:
+    """Mean absolute step in grey from a pixel inside the hole to its neighbour outside, along the whole border.
+
+    A measure of seams: the ratio to the original's value is above 1 where the border of the hole can be seen, and
+    below where the fill is smoother there than the photograph.
+    """
+    grey, mask = _grey(image), mask.cpu()
+    across = [
+        (grey.diff(dim=axis).abs(), mask.diff(dim=axis))  # the difference of two bool values: one of them is inside
+        for axis in (0, 1)
+    ]
+    steps = torch.cat([step[border] for step, border in across])
+    return steps.mean().item() if len(steps) else math.nan
+
+
+def _grey(image: Tensor) -> Tensor:
+    weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
+    return torch.einsum("chw,c->hw", image.double().cpu(), weights)
+
+
+def _ratio(value: float, wanted: float) -> float:
+    return value / wanted if wanted else math.nan
+
+
+def _decibel(squared_error: float) -> float:
+    return math.inf if squared_error == 0 else -10 * math.log10(squared_error)

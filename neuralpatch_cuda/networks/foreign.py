@@ -105,8 +105,8 @@ class ForeignNetwork(nn.Module):
         )
 
 
-def import_callable(text: str) -> Predict:
-    """What an import string, `package.module:function`, stands for.
+def import_callable(text: str, what: str = "content network") -> Callable[..., Any]:
+    """What an import string, `package.module:function`, stands for; `what` it is to be goes into error messages.
 
     Modules in the current directory can be imported, as with uvicorn and gunicorn: it becomes the first entry of
     `sys.path`, and stays there, since what is imported may itself import when it is called.
@@ -120,11 +120,11 @@ def import_callable(text: str) -> Predict:
     try:
         found: Any = pkgutil.resolve_name(text)
     except Exception as error:  # importing runs the module, which may raise anything
-        raise NetworkError(f"The content network {text} cannot be imported ({_reason(error)}).") from error
+        raise NetworkError(f"The {what} {text} cannot be imported ({_reason(error)}).") from error
     if not callable(found):
-        raise NetworkError(f"The content network {text} must be a function, not {type(found).__name__}.")
-    predict: Predict = found
-    return predict
+        raise NetworkError(f"The {what} {text} must be a function, not {type(found).__name__}.")
+    function: Callable[..., Any] = found
+    return function
 
 
 def load_torchscript(path: Path) -> nn.Module:

@@ -14,6 +14,7 @@ import torch
 
 from benchmarks import measure, run
 from benchmarks.slug import slug
+from neuralpatch_cuda.evaluation.memory import reset_peak_resident
 
 ROOT = Path(__file__).parents[2]
 OPERATORS = sorted(set(run.NAMES) - {"inpaint"})
@@ -115,7 +116,7 @@ def test_plots(tmp_path):
 
 
 def test_peak_memory():
-    if measure._reset_peak_resident() is None:
+    if reset_peak_resident() is None:
         pytest.skip("this system does not tell a process's peak memory")
     size = 64_000_000
 

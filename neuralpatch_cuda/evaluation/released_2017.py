@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from neuralpatch_cuda.errors import MaskError
 from neuralpatch_cuda.networks.texture import LAYERS
 from neuralpatch_cuda.networks.weights import load_texture_network
 
@@ -54,19 +55,21 @@ class Vgg(nn.Module):
         super().__init__()
         self.depths = depths
         widths = [width for width, depth in zip((64, 128, 256, 512), depths, strict=True) for _ in range(depth)]
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1) for before, after in zip([3, *widths], widths, strict=False)
+        self.convolutions = nn.Sequential(
+            *(nn.Conv2d(before, after, 3, padding=1) for before, after in zip([3, *widths], widths, strict=False))
         )
-        self.to(memory_format=torch.channels_last).requires_grad_(False)
+        self.to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
 
     @classmethod
     def random(cls, seed: int = 0) -> Vgg:
         """VGG-19 up to relu4_2 with random weights."""
         network = cls((2, 2, 4, 2))
         generator = torch.Generator().manual_seed(seed)
-        for convolution in network.convolutions:
-            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu", generator=generator)
-            nn.init.zeros_(convolution.bias)
+        for parameter in network.parameters():
+            if parameter.ndim == 4:
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu", generator=generator)
+            else:
+                nn.init.zeros_(parameter)
         return network
 
     @classmethod
@@ -75,8 +78,8 @@ class Vgg(nn.Module):
         network, trained = cls((2, 2, 3, 1)), load_texture_network("vgg16", LAYERS["vgg16"])
         for ours, theirs in zip(network.convolutions, trained.children(), strict=True):
             ours.load_state_dict(theirs.state_dict())
-        first = network.convolutions[0]
-        first.weight.copy_(first.weight.flip(1))  # its input is blue, green, red
+        first = next(network.parameters())
+        first.copy_(first.flip(1))  # its input is blue, green, red
         return network
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -113,10 +116,14 @@ def inpaint(
         iterations: per scale.
         recompute: correlate in every iteration, as the release does.
 
+    Raises:
+        MaskError: the photograph has another size, or the weight marks a hole that reaches further.
+
     Returns:
         `[3, S, S]`. Like the release, the last scale's image is that of its last evaluation, before its last step.
     """
     side = image.shape[-1]
+    check_hole(weight < 1)
     content, exemplar = to_caffe(content), to_caffe(paint_over(image))
     x = content
     for scale in range(scales):
@@ -125,6 +132,17 @@ def inpaint(
         start = held if scale == 0 else resize(x, extent, extent)
         x, evaluated = optimise(start, held, resize(exemplar, extent, extent), network, iterations, recompute)
     return image * weight + from_caffe(evaluated).clamp(0, 1) * (1 - weight)
+
+
+def check_hole(hole: Tensor) -> None:
+    """Refuse a hole, bool `[H, W]`, that the release cannot fill: it knows a centred one in a square only."""
+    height, width = hole.shape
+    margin = 29 * width // 128
+    if height != width or width % 128 or F.pad(hole, [-margin] * 4).sum() < hole.sum():
+        raise MaskError(
+            "The released algorithm fills squares with a side of a multiple of 128 px, and no hole within "
+            "29/128 of the side from a border."
+        )
 
 
 def optimise(
@@ -147,7 +165,7 @@ def optimise(
         x.grad = variation_gradient(evaluated).add_(gradient)
         return 0.0  # the release computes gradients only
 
-    minimiser(x, iterations).step(evaluate)
+    minimiser(x, iterations).step(evaluate)  # type: ignore[no-untyped-call]
     return x.detach(), evaluated
 
 

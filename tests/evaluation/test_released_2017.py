@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.peers import released_2017
-from benchmarks.peers.released_2017 import MarkovField, Vgg, axes, grid, grid_patches
+from neuralpatch_cuda.evaluation import released_2017
+from neuralpatch_cuda.evaluation.released_2017 import MarkovField, Vgg, axes, grid, grid_patches
 from neuralpatch_cuda.networks.weights import load_texture_network
 from neuralpatch_cuda.ops import reference
 
