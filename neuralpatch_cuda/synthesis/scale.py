@@ -18,6 +18,7 @@ from neuralpatch_cuda.networks.texture import TextureNetwork
 from neuralpatch_cuda.stages import stage
 from neuralpatch_cuda.synthesis.boxes import bounding_box
 from neuralpatch_cuda.synthesis.layout import Matches
+from neuralpatch_cuda.synthesis.membrane import membrane
 from neuralpatch_cuda.synthesis.optimiser import LBFGS, Adam, Minimiser
 from neuralpatch_cuda.synthesis.replay import replayed
 from neuralpatch_cuda.synthesis.search import Searches
@@ -57,15 +58,13 @@ class ScaleResult:
     seconds: float = 0.0
 
 
-RIM = 4
+RIM = 2
 """Width in pixels of the band of known pixels that moves along with the hole, and is put back at the end.
 
 Where patches disagree with the photograph, only pixels that may move can make up for it. Without a rim, those at the
-very edge of the hole would, and show as a coloured line around it.
+very edge of the hole would, and show as a coloured line around it. How far the rim was moved tells by how much the
+hole's colours are off there, and the hole follows it back, smoothly.
 """
-RIM_WEIGHT = 10.0
-"""Content weight of the rim relative to the hole's: it is known."""
-
 LOOK_EVERY = 10
 """Iterations between two looks at the loss, which wait for the GPU, and between two tests of convergence."""
 
@@ -98,8 +97,7 @@ class Objective:
         self._position = free.flatten().nonzero()[:, 0]
         self._reference = self.values.clone()
         # Both terms are means over the variables.
-        self._hold = torch.where(self._hole[free], 1.0, RIM_WEIGHT).repeat(3)
-        self._hold *= settings.content_weight / len(self._reference)
+        self._hold = settings.content_weight / len(self._reference)
         self._beta = settings.beta / len(self._reference)
         self.texture = TextureTerm(
             network,
@@ -207,9 +205,14 @@ def synthesise(
     result.scores = torch.stack(scores).tolist()
     result.matches = {layer.name: layer.matches for layer in texture.layers}
     objective.put(x)
-    rows, columns = objective.box.slices
-    hole = mask[rows, columns]
-    result.image = image.clone()
-    result.image[:, rows, columns] = torch.where(hole, objective.pixels, image[:, rows, columns])
+    with stage("composite"):
+        rows, columns = objective.box.slices
+        hole, known = mask[rows, columns], image[:, rows, columns]
+        rim = with_rim(hole) & ~hole
+        pixels = objective.pixels
+        if rim.any():  # not where the hole is the whole window
+            pixels = (pixels + membrane(known - pixels, rim)).clamp(0, 1)
+        result.image = image.clone()
+        result.image[:, rows, columns] = torch.where(hole, pixels, known)
     result.seconds = time.perf_counter() - started
     return result

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from neuralpatch_cuda.evaluation.metrics import border_step
 from neuralpatch_cuda.networks.texture import TextureNetwork
 from neuralpatch_cuda.networks.weights import load_texture_network
 from neuralpatch_cuda.synthesis import scale
@@ -93,16 +94,21 @@ def test_holes_in_opposite_corners_leave_the_input_alone(
     assert torch.equal(result.image[:, ~mask], photo[:, ~mask])
 
 
-def test_the_edge_of_the_hole_carries_no_coloured_line(
-    network: TextureNetwork, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def round_hole() -> tuple[Tensor, Tensor, Tensor]:
+    """A part of the example photograph, a hole in it, and the same with the hole in the mean colour."""
     with Image.open(PHOTO) as picture:
         pixels = np.asarray(picture.convert("RGB").crop((1000, 330, 1160, 490)))
     photo = torch.from_numpy(pixels.copy()).permute(2, 0, 1) / 255
     y, x = torch.meshgrid(torch.arange(160), torch.arange(160), indexing="ij")
-    distance = ((y - 79).square() + (x - 82).square()).sqrt()
-    mask, edge = distance < 30, (distance < 30) & (distance >= 29)
-    start = torch.where(mask, photo[:, ~mask].mean(1)[:, None, None], photo)
+    mask = (y - 79).square() + (x - 82).square() < 30**2
+    return photo, mask, torch.where(mask, photo[:, ~mask].mean(1)[:, None, None], photo)
+
+
+def test_the_edge_of_the_hole_carries_no_coloured_line(
+    network: TextureNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, mask, start = round_hole()
+    edge = mask & (F.max_pool2d((~mask)[None].float(), 3, 1, 1)[0] > 0)
 
     def line(rim: int) -> float:
         """How far the edge is from the pixels on either side of it."""
@@ -169,3 +175,16 @@ def test_without_a_hole_nothing_happens(network: TextureNetwork, stripes: tuple[
     photo, mask, _ = stripes
     result = synthesise(network, photo, torch.zeros_like(mask), SETTINGS)
     assert torch.equal(result.image, photo) and not result.losses
+
+
+def test_the_membrane_takes_the_seam_away(network: TextureNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, mask, _ = round_hole()
+    too_light = torch.where(mask, photo + 0.1, photo).clamp(max=1)
+    settings = replace(SETTINGS, iterations=10, content_weight=100)
+
+    def seam() -> float:
+        return border_step(synthesise(network, too_light, mask, settings).image, mask) / border_step(photo, mask)
+
+    with_membrane = seam()
+    monkeypatch.setattr(scale, "membrane", lambda values, given: torch.zeros_like(values))
+    assert with_membrane < 0.8 * seam()
