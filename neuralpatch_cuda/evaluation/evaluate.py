@@ -101,12 +101,13 @@ def evaluate(
 
     Raises:
         ConfigError: two methods have one label, or one cannot be loaded.
-        OutputError: the folder cannot be written, or another run is at work in it.
+        OutputError: the folder cannot be written, has other files in it, or another run is at work in it.
     """
     slugs = [slug(method.label) for method in methods]
     if len(set(slugs)) < len(slugs):
         raise ConfigError("Two methods have the same name; name them, as in 'sharper: neuralpatch alpha=4'.")
     make_folder(folder)
+    _check_folder(folder)
     lpips = None if LPIPS.missing() else load_lpips()
     rows: list[Row] = []
     with _results(folder) as results:
@@ -200,6 +201,20 @@ class _Results:
     @staticmethod
     def _writer(file: io.TextIOBase) -> csv.DictWriter[str]:
         return csv.DictWriter(file, COLUMNS, lineterminator="\n")
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder with files that are none of ours, which might be replaced."""
+    try:
+        if all(path.name.startswith(".") for path in folder.iterdir()):
+            return
+        path = folder / RESULTS
+        with path.open(encoding="utf-8", errors="replace") if path.is_file() else io.StringIO() as file:
+            headings = file.readline().rstrip("\n")
+    except OSError as error:
+        raise OutputError(f"Cannot read {folder}: {reason_of(error)}.") from error
+    if headings != ",".join(COLUMNS):
+        raise OutputError(f"{folder} has files in it that no evaluation has written; give an empty folder.")
 
 
 @contextmanager

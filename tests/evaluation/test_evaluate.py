@@ -135,6 +135,15 @@ def test_one_name_for_two_methods(cases: list[Case], out: Path) -> None:
         evaluate(cases, [TELEA, Method("telea")], out)
 
 
+@pytest.mark.parametrize("name", ["report.html", "results.csv"])
+def test_files_of_others_are_left_alone(name: str, cases: list[Case], out: Path) -> None:
+    out.mkdir()
+    (out / name).write_text("a,b\n1,2\n")
+    with pytest.raises(OutputError, match="give an empty folder"):
+        evaluate(cases, [TELEA], out)
+    assert (out / name).read_text() == "a,b\n1,2\n" and len(list(out.iterdir())) == 1
+
+
 def test_two_evaluations_in_one_folder(cases: list[Case], out: Path) -> None:
     out.mkdir()
     with FileLock(out / ".results.csv.lock"), pytest.raises(OutputError, match="at work"):
