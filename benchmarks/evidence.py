@@ -30,8 +30,7 @@ IMAGES = ROOT / "docs" / "images"
 SIDE = 512
 """Pixels, of the photographs that are compared; the hole is a centred square of half of it, as in the paper."""
 
-COMPARED = ["neuralpatch", "content", "texture", "released", "patchmatch", "telea", "navier-stokes", "biharmonic"]
-CONTENT_NETWORKS = ["content-adv", "exemplar", "combined"]
+COMPARED = ["neuralpatch", "content", "texture", "patchmatch", "telea", "navier-stokes", "biharmonic", "released"]
 
 
 def main(
@@ -39,7 +38,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for the fills.")] = ROOT / "build" / "evidence",
 ) -> None:
     photos = str(pictures.PHOTOS)
-    compare_on(photos, out / "comparison", [Method(name) for name in COMPARED])
+    compare_on(photos, out / "comparison")
     keep_picture(out / "comparison" / SHEET, IMAGES / "comparison.jpg")
     shutil.copy(out / "comparison" / SUMMARY, RESULTS / "comparison.json")
     studies(photos, out / "ablations")
@@ -51,18 +50,13 @@ def main(
     )
     demo(out)
     if pairs is not None:
-        methods = [Method(name) for name in COMPARED]
-        for network in CONTENT_NETWORKS:
-            options = {"content_network": network}
-            methods += [Method("neuralpatch", options), Method("content", options)]
-        methods.append(Method("neuralpatch", {"search": "patchmatch"}))
-        compare_on(str(pairs), out / "pairs", methods)
+        compare_on(str(pairs), out / "pairs")
         shutil.copy(out / "pairs" / SUMMARY, RESULTS / "pairs.json")
 
 
-def compare_on(photographs: str, folder: Path, methods: list[Method]) -> None:
+def compare_on(photographs: str, folder: Path) -> None:
     cases = find_cases(photographs, None, "centre", SIDE, folder)
-    for standing in compare(cases, methods, folder, "auto", told):
+    for standing in compare(cases, [Method(name) for name in COMPARED], folder, "auto", told):
         print(standing.method, {name: round(each.mean, 2) for name, each in standing.measures.items()})
 
 

@@ -334,9 +334,10 @@ def search() -> Iterator[Row]:
 @table
 def search_on_pairs() -> Iterator[Row]:
     yield "search", "PSNR dB", "L1 %", "sharpness", "seconds"
-    for name, label in {"neuralpatch": "exact", "neuralpatch search=patchmatch": "PatchMatch"}.items():
-        standing = standings("pairs")[name]
-        yield label, *means(standing, "psnr_db", "l1_percent", "sharpness"), figure(standing["median_seconds"])
+    for name, row in load("high-resolution-pairs")["summary"].items():
+        if not name.startswith("content network"):
+            quality = f"{row['psnr_db']:.2f}", f"{row['l1_percent']:.2f}", f"{row['sharpness']:.2f}"
+            yield name, *quality, figure(row["seconds"])
 
 
 # docs/content-network.md
@@ -374,14 +375,10 @@ def validation_sharpness() -> Iterator[Row]:
 @table
 def content_pipeline() -> Iterator[Row]:
     yield "content", "PSNR dB", "L1 %", "sharpness"
-    for network in ("content-l2", "content-adv", "combined", "exemplar"):
-        options = "" if network == "content-l2" else f" content_network={network}"
-        for method, label in (("neuralpatch", network), ("content", f"{network} alone")):
-            found = standings("pairs")[method + options]
-            yield (
-                f"**{label}**" if label == "content-l2" else label,
-                *means(found, "psnr_db", "l1_percent", "sharpness"),
-            )
+    for name, row in load("content-pipeline")["summary"].items():
+        label = name.removeprefix("content network ").replace("default", "content-l2").replace("first-", "first ")
+        label = f"**{label}**" if label in ("content-l2", "content-adv") else label
+        yield label, f"{row['psnr_db']:.2f}", f"{row['l1_percent']:.2f}", f"{row['sharpness']:.2f}"
 
 
 # README.md, docs/evaluation.md: what `neuralpatch evaluate` and `ablate` found
