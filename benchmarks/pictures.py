@@ -1,6 +1,7 @@
 """Fills of the photographs in examples/photos for docs/images: `python -m benchmarks.pictures`.
 
-removal.jpg, before-after.jpg, source-mask.jpg, full-resolution.jpg, exemplar.jpg; and benchmarks/results/removal.json.
+removal.jpg, before-after.jpg, source-mask.jpg, full-resolution.jpg, exemplar.jpg, content.jpg; and
+benchmarks/results/removal.json.
 """
 
 from __future__ import annotations
@@ -9,12 +10,17 @@ import json
 import time
 from pathlib import Path
 
+import torch
 from PIL import Image, ImageDraw
 
 from benchmarks.committed import RESULTS
 from benchmarks.machine import machine_info
 from neuralpatch_cuda import Inpainter
+from neuralpatch_cuda.evaluation.content import first, prediction_sheet
 from neuralpatch_cuda.evaluation.figures import contact_sheet
+from neuralpatch_cuda.networks.content import CONTENT_SIDE
+from neuralpatch_cuda.synthesis.content import resolve_content_network
+from neuralpatch_cuda.training.data import PhotoSource, ValidationDataset
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS, MASKS = ROOT / "examples" / "photos", ROOT / "examples" / "masks"
@@ -42,6 +48,7 @@ def main() -> None:
     remove(painter)
     source_mask(painter)
     exemplar(painter)
+    predict()
 
 
 def remove(painter: Inpainter) -> None:
@@ -87,6 +94,13 @@ def exemplar(painter: Inpainter) -> None:
     ImageDraw.Draw(hole).rectangle((400, 150, 760, 470), fill=255)
     fills = [whitened(first, hole), second, painter(first, hole), painter(first, hole, exemplars=[second]), first]
     in_a_row(fills, 300).save(IMAGES / "exemplar.jpg", quality=88)
+
+
+def predict() -> None:
+    """What the content networks make of centred holes, at the size that they work at."""
+    networks = {name: resolve_content_network(name) for name in ("content-l2", "content-adv")}
+    holes = ValidationDataset(PhotoSource([PHOTOS], CONTENT_SIDE), CONTENT_SIDE, "centre")
+    prediction_sheet(networks, first(holes, None), torch.device("cpu")).save(IMAGES / "content.jpg", quality=90)
 
 
 def photo(name: str) -> Image.Image:
