@@ -66,7 +66,7 @@ def remove(painter: Inpainter) -> None:
         tiles += [each.crop(part) for each in (photograph, whitened(photograph, mask, "magenta"), filled)]
         size, extent = (" x ".join(f"{side:,}" for side in sides) for sides in (photograph.size, hole))
         captions += [f"{what}, from {size} px", f"hole of {extent} px", "filled"]
-        if name == "friends":
+        if name == "aitzgorri":
             in_a_row([photograph.crop(part), filled.crop(part)], 640).save(IMAGES / "before-after.jpg", quality=90)
     contact_sheet(tiles, captions, 3, 460).save(IMAGES / "removal.jpg", quality=88)
     report = {"machine": machine_info(), "rows": rows}

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 MARGIN = 8
-CAPTION = 28
+LINE = 20
+"""Of a caption."""
 
 
 def contact_sheet(images: Sequence[Image.Image], captions: Sequence[str], columns: int, tile: int) -> Image.Image:
-    """Arrange images in rows, each scaled to fit a square of `tile` px, with its caption below."""
+    """Arrange images in rows, each scaled to fit a square of `tile` px, with its caption, of a line or more, below."""
     font = ImageFont.load_default(16)
     rows = -(-len(images) // columns)
-    step_x, step_y = tile + MARGIN, tile + CAPTION + MARGIN
+    lines = max((1 + caption.count("\n") for caption in captions), default=1)
+    step_x, step_y = tile + MARGIN, tile + lines * LINE + 2 * MARGIN
     sheet = Image.new("RGB", (columns * step_x + MARGIN, rows * step_y + MARGIN), "white")
     draw = ImageDraw.Draw(sheet)
     for i, (image, caption) in enumerate(zip(images, captions, strict=True)):
@@ -23,5 +25,5 @@ def contact_sheet(images: Sequence[Image.Image], captions: Sequence[str], column
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         picture = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
         sheet.paste(picture, (x + (tile - size[0]) // 2, y + (tile - size[1]) // 2))
-        draw.text((x + tile / 2, y + tile + 4), caption, fill="black", font=font, anchor="ma")
+        draw.text((x + tile / 2, y + tile + 4), caption, fill="black", font=font, anchor="ma", align="center")
     return sheet

@@ -10,7 +10,6 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 LAYOUT_CELL = 16
 """Side in pixels of the squares whose mean colours are a photograph's layout."""
@@ -62,6 +61,8 @@ def layout_psnr(filled: Tensor, original: Tensor, mask: Tensor) -> float:
 
 def ssim(filled: Tensor, original: Tensor, mask: Tensor) -> float:
     """Structural similarity (Wang et al., 2004), its map averaged inside the hole; 1 is equality."""
+    from torchmetrics.functional.image import structural_similarity_index_measure  # the other measures do without
+
     _, similarity = structural_similarity_index_measure(
         filled[None].float(), original[None].float(), data_range=1.0, return_full_image=True
     )

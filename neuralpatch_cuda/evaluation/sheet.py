@@ -48,11 +48,11 @@ def sheet_of_fills(
             row = by_fill[case.name, method.label]
             if row.error:
                 tiles.append(holed.crop(area))
-                captions.append(f"{label}: failed")
+                captions.append(f"{label}\nfailed")
             else:
                 with Image.open(fill_path(folder, method, case)) as fill:
                     tiles.append(fill.crop(area))
-                captions.append(f"{label}: {row.measures['psnr_db']:.1f} dB, {row.measures['sharpness']:.2f}")
+                captions.append(f"{label}\n{row.measures['psnr_db']:.1f} dB, {row.measures['sharpness']:.2f}")
         tiles.append(photograph.crop(area))
         captions.append("photograph")
     return contact_sheet(tiles, captions, len(methods) + 2, TILE)

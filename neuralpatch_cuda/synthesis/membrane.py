@@ -39,9 +39,14 @@ def membrane(values: Tensor, given: Tensor) -> Tensor:
     rows, columns = (torch.arange(extent, device=values.device) for extent in size)
     red = (rows[:, None] + columns) % 2 == 0
     steps = [OVER_RELAXATION * (colour & ~given).to(values.dtype) for colour in (red, ~red)]
+    padded = F.pad(field[None], (1, 1, 1, 1))[0]
+    field = padded[:, 1:-1, 1:-1]
+    change = torch.empty_like(field)
     for _ in range(SWEEPS):
         for step in steps:
-            padded = F.pad(field[None], (1, 1, 1, 1), mode="replicate")[0]
-            around = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1] + padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
-            field = field + step * (around / 4 - field)
+            padded[:, 0], padded[:, -1] = padded[:, 1], padded[:, -2]
+            padded[..., 0], padded[..., -1] = padded[..., 1], padded[..., -2]
+            torch.add(padded[:, :-2, 1:-1], padded[:, 2:, 1:-1], out=change)
+            change.add_(padded[:, 1:-1, :-2]).add_(padded[:, 1:-1, 2:])
+            field.add_(change.div_(4).sub_(field).mul_(step))
     return field
