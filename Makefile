@@ -3,7 +3,7 @@
 # make lint   format and type checks
 # make wheel  build the wheel into dist/ and audit its binary interface
 # make bench  measure everything into benchmarks/results and draw it into docs/images; BENCH="match vote" for some
-# make evidence  fill and compare everything that the documents show again, then make tables; hours on two cores.
+# make evidence  fill and compare everything that the documents show again, then make tables; an hour on two cores.
 #                PAIRS=FOLDER compares on the photographs of a folder as well
 # make tables draw, and fill in the tables of the documents, from what benchmarks/results holds
 # make docs   build the site of the documentation into build/docs; any warning is an error

@@ -19,32 +19,30 @@ from PIL import Image
 
 from benchmarks import pictures, scratches
 from benchmarks.committed import RESULTS
+from benchmarks.pictures import IMAGES, PHOTOS, ROOT
+from benchmarks.tables import COMPARED
 from neuralpatch_cuda.evaluation.ablations import STUDIES, ablate
 from neuralpatch_cuda.evaluation.cases import find_cases
 from neuralpatch_cuda.evaluation.comparison import SHEET, SUMMARY, compare
 from neuralpatch_cuda.evaluation.evaluate import Row
 from neuralpatch_cuda.evaluation.methods import Method
 
-ROOT = Path(__file__).resolve().parents[1]
-IMAGES = ROOT / "docs" / "images"
 SIDE = 512
 """Pixels, of the photographs that are compared; the hole is a centred square of half of it, as in the paper."""
-
-COMPARED = ["neuralpatch", "content", "texture", "patchmatch", "telea", "navier-stokes", "biharmonic", "released"]
 
 
 def main(
     pairs: Annotated[Path | None, typer.Option(help="Folder of photographs to be compared on as well.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the fills.")] = ROOT / "build" / "evidence",
 ) -> None:
-    photos = str(pictures.PHOTOS)
+    photos = str(PHOTOS)
     compare_on(photos, out / "comparison")
     keep_picture(out / "comparison" / SHEET, IMAGES / "comparison.jpg")
     shutil.copy(out / "comparison" / SUMMARY, RESULTS / "comparison.json")
     studies(photos, out / "ablations")
     pictures.main()
     scratches.main(
-        pictures.PHOTOS / "picosdeeuropa.jpg",
+        PHOTOS / "picosdeeuropa.jpg",
         RESULTS / "high-resolution-scratches.json",
         picture=IMAGES / "scratches.jpg",
     )

@@ -331,13 +331,17 @@ def search() -> Iterator[Row]:
         yield *place, *ratios, duration(row["exact_seconds"]), patchmatch, times(row["times_faster"])
 
 
+def quality(row: dict[str, float]) -> list[str]:
+    """PSNR, L1 and sharpness, of a summary from before `neuralpatch evaluate`."""
+    return [f"{row[measure]:.2f}" for measure in ("psnr_db", "l1_percent", "sharpness")]
+
+
 @table
 def search_on_pairs() -> Iterator[Row]:
     yield "search", "PSNR dB", "L1 %", "sharpness", "seconds"
     for name, row in load("high-resolution-pairs")["summary"].items():
         if not name.startswith("content network"):
-            quality = f"{row['psnr_db']:.2f}", f"{row['l1_percent']:.2f}", f"{row['sharpness']:.2f}"
-            yield name, *quality, figure(row["seconds"])
+            yield name, *quality(row), figure(row["seconds"])
 
 
 # docs/content-network.md
@@ -378,7 +382,7 @@ def content_pipeline() -> Iterator[Row]:
     for name, row in load("content-pipeline")["summary"].items():
         label = name.removeprefix("content network ").replace("default", "content-l2").replace("first-", "first ")
         label = f"**{label}**" if label in ("content-l2", "content-adv") else label
-        yield label, f"{row['psnr_db']:.2f}", f"{row['l1_percent']:.2f}", f"{row['sharpness']:.2f}"
+        yield label, *quality(row)
 
 
 # README.md, docs/evaluation.md: what `neuralpatch evaluate` and `ablate` found
@@ -387,13 +391,13 @@ COMPARED = {
     "neuralpatch": "**neuralpatch_cuda, default settings**",
     "content": "its content network alone",
     "texture": "its texture term alone, without a content network",
-    "released": "the authors' release of 2017, ported, with this library's networks",
     "patchmatch": "PyPatchMatch 2.2, patch 5",
     "telea": "OpenCV Telea, radius 5",
     "navier-stokes": "OpenCV Navier-Stokes, radius 5",
     "biharmonic": "scikit-image, biharmonic",
+    "released": "the authors' release of 2017, ported, with this library's networks",
 }
-"""By method of the evaluation."""
+"""By method; the slowest last, since benchmarks/evidence.py goes by this order."""
 
 
 def standings(report: str) -> dict[str, dict[str, Any]]:

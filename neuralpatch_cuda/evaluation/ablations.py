@@ -19,7 +19,7 @@ from neuralpatch_cuda.evaluation.methods import CONTENT_ALONE, Method
 from neuralpatch_cuda.evaluation.sheet import sheet_of_fills
 from neuralpatch_cuda.evaluation.summary import Standing, summarise
 from neuralpatch_cuda.imaging.files import Photograph, write_image
-from neuralpatch_cuda.imaging.whole import make_folder, written_whole
+from neuralpatch_cuda.imaging.whole import written_whole
 
 Options = Mapping[str, Any]
 """Of `InpaintConfig`, where they are not the defaults."""
@@ -141,7 +141,6 @@ def ablate(
         As `evaluate`.
     """
     studies = {name: study(name) for name in names}
-    make_folder(folder)
     variants = {
         name: {label: _method(options) for label, options in study.variants.items()} for name, study in studies.items()
     }

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 MARGIN = 8
 LINE = 20
 """Of a caption."""
+
+
+def holed(photograph: Image.Image, hole: NDArray[np.bool_]) -> Image.Image:
+    """The photograph with its hole, bool `[H, W]`, in grey."""
+    image = photograph.copy()
+    image.paste((128, 128, 128), mask=Image.fromarray(hole))
+    return image
 
 
 def contact_sheet(images: Sequence[Image.Image], captions: Sequence[str], columns: int, tile: int) -> Image.Image:

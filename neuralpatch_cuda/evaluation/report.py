@@ -14,6 +14,7 @@ from PIL import Image
 
 from neuralpatch_cuda.evaluation.cases import Case
 from neuralpatch_cuda.evaluation.evaluate import Row, fill_path
+from neuralpatch_cuda.evaluation.figures import holed
 from neuralpatch_cuda.evaluation.methods import Method
 from neuralpatch_cuda.evaluation.summary import Standing
 from neuralpatch_cuda.synthesis.boxes import bounding_box
@@ -95,11 +96,9 @@ def _shown(case: Case, methods: Sequence[Method], rows: Sequence[Row], folder: P
     except Exception:  # its rows say why
         return Shown(case.name, {}, {})
     photograph = Image.fromarray(pixels)
-    holed = photograph.copy()
-    holed.paste((128, 128, 128), mask=Image.fromarray(hole))
     box = grow(bounding_box(torch.from_numpy(hole)), 0.5, *hole.shape)
     fills = {m.label: Image.open(fill_path(folder, m, case)) for m in methods if m.label in measures}
-    pictures = {"hole": holed, **fills, "photograph": photograph}
+    pictures = {"hole": holed(photograph, hole), **fills, "photograph": photograph}
     area = box.left, box.top, box.right, box.bottom
     return Shown(case.name, {name: _data_uri(picture.crop(area)) for name, picture in pictures.items()}, measures)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from neuralpatch_cuda.evaluation.cases import Case
 from neuralpatch_cuda.evaluation.evaluate import Row, fill_path
-from neuralpatch_cuda.evaluation.figures import contact_sheet
+from neuralpatch_cuda.evaluation.figures import contact_sheet, holed
 from neuralpatch_cuda.evaluation.methods import Hole, Method
 from neuralpatch_cuda.synthesis.boxes import bounding_box
 
@@ -40,14 +40,13 @@ def sheet_of_fills(
         pixels, hole = case.load()
         area = _around(hole)
         photograph = Image.fromarray(pixels)
-        holed = photograph.copy()
-        holed.paste((128, 128, 128), mask=Image.fromarray(hole))
-        tiles.append(holed.crop(area))
+        known = holed(photograph, hole).crop(area)
+        tiles.append(known)
         captions.append("hole")
         for label, method in methods.items():
             row = by_fill[case.name, method.label]
             if row.error:
-                tiles.append(holed.crop(area))
+                tiles.append(known)
                 captions.append(f"{label}\nfailed")
             else:
                 with Image.open(fill_path(folder, method, case)) as fill:
