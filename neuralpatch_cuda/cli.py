@@ -589,6 +589,56 @@ def ablate(
     raise typer.Exit(1 if any(s.failed for standings in found.values() for s in standings.values()) else 0)
 
 
+@app.command()
+@options_of(InpaintConfig, panel="Method, as the page begins")
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all networks.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="To listen at.")] = 7860,
+    login: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME:PASSWORD",
+            help="Ask for these; better given as a variable, as other users of the machine can see what is typed.",
+            envvar="NEURALPATCH_LOGIN",
+            show_default=False,
+        ),
+    ] = None,
+    max_upload: Annotated[int, typer.Option(min=1, metavar="MB", help="Of a file, at most.")] = 200,
+    max_megapixels: Annotated[float, typer.Option(min=0, help="Of a photograph, at most.")] = 60,
+    max_minutes: Annotated[float, typer.Option(min=0, help="That a fill may take.")] = 15,
+    max_waiting: Annotated[int, typer.Option(min=1, help="Requests that may wait in line.")] = 40,
+    device: DeviceOption = "auto",
+    **options: Any,
+) -> None:
+    """Serve a page to paint holes and see them filled.
+
+    One fill is computed at a time, the others wait in line. Photographs lie in a
+    private temporary folder until the page is closed. Ctrl-C ends the server.
+    """
+    config = InpaintConfig(**options)
+    name, colon, password = (login or "").partition(":")
+    if login is not None and not (name and colon and password):
+        raise ConfigError("--login must be a name and a password, NAME:PASSWORD.")
+    try:
+        from neuralpatch_cuda.app.serve import LOOPBACK, Limits, serving
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise NeuralPatchError(
+            "The page needs the package gradio; install it with: pip install neuralpatch_cuda[app]"
+        ) from None
+    from neuralpatch_cuda.batch.run import interruptible
+
+    limits = Limits(max_upload, max_megapixels, max_minutes, max_waiting)
+    if host not in LOOPBACK:
+        who = "who knows the password" if login else "without a login"
+        print(f"Warning: everyone who can reach {host} can use this page, {who}; it is not encrypted.", file=sys.stderr)
+    credentials = (name, password) if login else None
+    with interruptible() as stopped, serving(config, device, host, port, credentials, limits) as url:
+        print(f"{url}  (Ctrl-C ends)", flush=True)
+        stopped.wait()
+
+
 def _evaluation(module: str) -> Any:
     """A module of the evaluation, which needs packages that filling does not."""
     try:

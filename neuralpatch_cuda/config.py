@@ -166,14 +166,15 @@ class InpaintConfig(Options):
     noise: float = option(
         0.0,
         "a number from 0 to 1",
-        "Standard deviation of the noise added to the start of each scale, for pixel values in [0, 1].",
+        "Standard deviation of the blotches added to the content network's prediction, for pixel values in [0, 1]; "
+        "with 0.1, every seed gives another result.",
         ge=0,
         le=1,
     )
     seed: int = option(
         0,
         "a whole number from 0 to 2^63 - 1",
-        "Seed of the noise; the same seed gives the same result.",
+        "Seed of the noise and of PatchMatch; the same seed gives the same result.",
         ge=0,
         lt=2**63,
     )

@@ -25,6 +25,7 @@ from neuralpatch_cuda.networks.texture import STRIDE, TextureNetwork
 from neuralpatch_cuda.networks.weights import load_texture_network
 from neuralpatch_cuda.pipeline import ahead, in_order
 from neuralpatch_cuda.stages import stage
+from neuralpatch_cuda.synthesis.boxes import Box
 from neuralpatch_cuda.synthesis.content import resolve_content_network
 from neuralpatch_cuda.synthesis.layout import Matches
 from neuralpatch_cuda.synthesis.memory import default_budget
@@ -38,6 +39,9 @@ T = TypeVar("T")
 
 THIN_ITERATIONS = 5
 """At most, for scratches and wires on their finest scale; on coarser ones they are left as they start."""
+
+BLOTCH = 8
+"""Pixels of the coarsest scale between which noise changes: a cell of relu4_1, so that other patches are matched."""
 
 LEAST_BUDGET = 2**26
 """Bytes; a GPU that has less to spare is given up."""
@@ -69,6 +73,8 @@ class ScaleInfo:
 
     window: int
     scale: int
+    box: Box
+    """The window's place in the photograph, in its pixels."""
     image: Image.Image
     """The window with its hole as this scale left it."""
     losses: list[float]
@@ -83,6 +89,10 @@ class ScaleInfo:
     def size(self) -> tuple[int, int]:
         """Height and width of the window at this scale."""
         return self.image.height, self.image.width
+
+
+ScaleCallback = Callable[[ScaleInfo], Any]
+"""Called when a scale is done."""
 
 
 @dataclass
@@ -106,9 +116,10 @@ class InpaintResult(Generic[ImageT]):
 
 @dataclass
 class Recorder:
-    """Keeps the run's record and tells the callback."""
+    """Keeps the run's record and tells the callbacks."""
 
     callback: Callback | None
+    on_scale: ScaleCallback | None
     windows: int
     info: InpaintInfo = field(default_factory=InpaintInfo)
     window: int = 0
@@ -123,19 +134,21 @@ class Recorder:
             self.stopped = self.callback(event) is False
         return not self.stopped
 
-    def finish_scale(self, result: ScaleResult) -> None:
-        """Add a scale to the record."""
-        self.info.scales.append(
-            ScaleInfo(
-                self.window,
-                self.scale,
-                to_picture(result.image),
-                result.losses,
-                result.scores,
-                result.layers,
-                result.seconds,
-            )
+    def finish_scale(self, box: Box, result: ScaleResult) -> None:
+        """Add a scale of the window at this box to the record, and tell of it."""
+        scale = ScaleInfo(
+            self.window,
+            self.scale,
+            box,
+            to_picture(result.image),
+            result.losses,
+            result.scores,
+            result.layers,
+            result.seconds,
         )
+        self.info.scales.append(scale)
+        if self.on_scale is not None:
+            self.on_scale(scale)
 
 
 class Inpainter:
@@ -174,6 +187,7 @@ class Inpainter:
         exemplars: Sequence[ImageLike] = (),
         return_info: Literal[False] = False,
         callback: Callback | None = None,
+        on_scale: ScaleCallback | None = None,
     ) -> ImageT: ...
 
     @overload
@@ -186,6 +200,7 @@ class Inpainter:
         exemplars: Sequence[ImageLike] = (),
         return_info: Literal[True],
         callback: Callback | None = None,
+        on_scale: ScaleCallback | None = None,
     ) -> InpaintResult[ImageT]: ...
 
     def __call__(
@@ -197,6 +212,7 @@ class Inpainter:
         exemplars: Sequence[ImageLike] = (),
         return_info: bool = False,
         callback: Callback | None = None,
+        on_scale: ScaleCallback | None = None,
     ) -> ImageT | InpaintResult[ImageT]:
         """Fill the hole.
 
@@ -210,6 +226,7 @@ class Inpainter:
                 same scene; at the image's own scale.
             return_info: also return losses, timings and the image of every scale.
             callback: told of every iteration; returning False ends the optimisation with what there is.
+            on_scale: told of every scale of every window when it is done. What either of the two raises ends the run.
 
         Returns:
             The filled image, of the same type, dtype, size and device; outside the mask (dilated and feathered as
@@ -235,7 +252,7 @@ class Inpainter:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         generator = torch.Generator().manual_seed(config.seed)
-        record = Recorder(callback, len(windows))
+        record = Recorder(callback, on_scale, len(windows))
         try:
             for record.window, window in enumerate(windows):
                 self._fill_holes(output, hole, unknown, window, region, others, generator, record)
@@ -294,18 +311,17 @@ class Inpainter:
             pixels = to_rgb(part).to(self.device)
             sources = sources_of(lambda box: to_rgb(cut(output, box)).cpu(), unknown, box, region, exemplars)
         # Parts of later windows' holes are filled along, for what is around them, and given up again.
-        filled = self.fill_window(
-            pixels, unknown[rows, columns].to(self.device), sources.to(self.device), generator, record
-        )
+        mask, sources = unknown[rows, columns].to(self.device), sources.to(self.device)
+        filled = self.fill_window(pixels, mask, sources, box, generator, record)
         with stage("composite"):
             weight = feather_weight(hole[rows, columns] & own, self.config.feather) * own
             paste(output, composite(part, filled, weight), box)
         unknown[rows, columns] &= ~own
 
     def fill_window(
-        self, image: Tensor, mask: Tensor, sources: Sources, generator: torch.Generator, record: Recorder
+        self, image: Tensor, mask: Tensor, sources: Sources, box: Box, generator: torch.Generator, record: Recorder
     ) -> Tensor:
-        """Algorithm 1 of the paper, for one window: image `[3, H, W]` and hole, bool `[H, W]`."""
+        """Algorithm 1 of the paper, for one window: image `[3, H, W]` and hole, bool `[H, W]`, at a box's place."""
         config = self.config
         x = self.predict_content(image, mask)
         height, width = mask.shape
@@ -317,17 +333,9 @@ class Inpainter:
             with stage("resize"):
                 known, hole = shrink(image, mask, size)
                 x = torch.where(hole, resize(x, size).clamp(0, 1), known)
-            if config.noise > 0:
-                noise = config.noise * torch.randn(x.shape, generator=generator).to(x)
-                x = torch.where(hole, (x + noise).clamp(0, 1), x)
-            fine = config.fine_side is not None and min(size) > config.fine_side
-            iterations = at_scale(config.iterations, record.scale)
-            if fine:
-                iterations = min(iterations, config.fine_iterations)
-            if is_thin(hole):
-                iterations = min(iterations, THIN_ITERATIONS) if size == sizes[-1] else 0
-            if record.stopped:
-                iterations = 0
+            if config.noise > 0 and record.scale == 0:
+                x = torch.where(hole, (x + config.noise * blotches(size, generator).to(x)).clamp(0, 1), x)
+            iterations = 0 if record.stopped else iterations_at(config, record.scale, sizes, hole)
             settings = ScaleSettings(
                 alpha=config.alpha,
                 beta=config.beta,
@@ -340,14 +348,14 @@ class Inpainter:
                 searches=Searches(config.search, matches, config.seed),
                 memory_budget=config.memory_budget,
             )
-            network = self._fine_texture if fine else self._texture
+            network = self._fine_texture if is_fine(config, size) else self._texture
             result = self._synthesise(network, x, hole, settings, sources.at(size, least), record)
             if size == sizes[-1] and not result.layers:
                 raise MaskError(
                     "No patch of known pixels is left near the hole to copy from; use a smaller mask or more context."
                 )
             x, matches = result.image, result.matches or matches
-            record.finish_scale(result)
+            record.finish_scale(box, result)
         return x
 
     def _synthesise(
@@ -386,6 +394,30 @@ class Inpainter:
 def to_picture(image: Tensor) -> Image.Image:
     """A float tensor `[3, H, W]` in [0, 1] as an 8-bit PIL image."""
     return Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy(force=True))
+
+
+def blotches(size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Smooth noise of unit variance at points `BLOTCH` px apart, `[3, *size]`.
+
+    White noise would stay: the content term holds a scale to its start, and no patch is like it.
+    """
+    height, width = (-(-side // BLOTCH) for side in size)
+    return resize(torch.randn(3, height, width, generator=generator), size)
+
+
+def is_fine(config: InpaintConfig, size: tuple[int, int]) -> bool:
+    """Whether structure is settled at a scale of this height and width."""
+    return config.fine_side is not None and min(size) > config.fine_side
+
+
+def iterations_at(config: InpaintConfig, scale: int, sizes: Sequence[tuple[int, int]], hole: Tensor) -> int:
+    """How often a scale is optimised at most, by its number, the sizes of all scales, and its hole, bool `[H, W]`."""
+    iterations = at_scale(config.iterations, scale)
+    if is_fine(config, sizes[scale]):
+        iterations = min(iterations, config.fine_iterations)
+    if is_thin(hole):
+        iterations = min(iterations, THIN_ITERATIONS) if scale == len(sizes) - 1 else 0
+    return iterations
 
 
 def at_scale(values: T | tuple[T, ...], scale: int) -> T:

@@ -1,0 +1,1 @@
+"""The page in which one paints a hole and sees it filled."""
