@@ -52,7 +52,7 @@ COSTS = {
     "window": 0.02,  # one
     "window pixels": 0.12,  # 10^6, of all scales
 }
-"""Seconds per unit of each kind of work, measured on two cores of an AMD EPYC (Zen 5) in bfloat16."""
+"""Seconds per unit of each kind of work, measured on two cores of an AMD EPYC (Zen 4) in bfloat16."""
 
 RECENT = 200
 """Scales and fills that are remembered: machines become slower and faster again."""

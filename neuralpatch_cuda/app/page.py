@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shlex
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -19,7 +20,7 @@ from neuralpatch_cuda.app.canvas import Painted, canvas, strokes_of, value_of
 from neuralpatch_cuda.app.engine import Engine
 from neuralpatch_cuda.app.pictures import reduced, tinted, with_scale
 from neuralpatch_cuda.app.session import Session, Sessions
-from neuralpatch_cuda.app.settings import PRESETS, Settings
+from neuralpatch_cuda.app.settings import PRESETS, STANDARD, Settings
 from neuralpatch_cuda.app.uploads import take_uploads_only
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import NeuralPatchError
@@ -34,14 +35,14 @@ REFRESH = 0.25
 VARIATION = 0.1
 """Noise of the second and later fills of a hole."""
 
+REFUSED = "That does not work"
+"""Above what is wrong."""
+
 KEPT = 3600
 """Seconds that a file is kept for its user, who may also close the page before."""
 
 Updates = dict[Any, Any]
 """New values of components."""
-
-UploadedFile = dict[str, Any]
-"""A file's path and its name."""
 
 GONE = ["gone"]
 CSS = """
@@ -135,6 +136,7 @@ class Page:
         to_paint = [*everything, self._canvas, self._title, self._upload, self._mask_upload, self._no_mask]
         painted = [self._canvas, *settings.inputs]
 
+        api(self.fill_files, api_name="fill", concurrency_limit=1, concurrency_id="fill")  # the first of this name
         self._upload.upload(self.open, self._upload, to_paint, **(light | {"show_progress": "full"}))
         mask_file = [self._canvas, self._mask_upload, self._invert, self._resize]
         self._mask_upload.upload(self.open_mask, mask_file, to_paint, **light)
@@ -156,7 +158,6 @@ class Page:
         )
         runs = [each.success(self.fill, None, everything, show_progress_on=self._status, **heavy) for each in begun]
         self._cancel.click(self.cancelled, None, everything, cancels=runs, queue=False, **light)
-        api(self.fill_files, api_name="fill", concurrency_limit=1, concurrency_id="fill")
         self.blocks.unload(self.leave)
         take_uploads_only(self.blocks)
 
@@ -193,21 +194,28 @@ class Page:
 
     # Events, in the order in which a user comes to them
 
-    def open(self, request: gr.Request, file: UploadedFile) -> Updates:
+    def open(self, request: gr.Request, file: Any) -> Updates:
         """A photograph was dropped."""
         session = self._session(request)
-        with _told():
-            session.open(Path(file["path"]), file["orig_name"])
+        try:
+            session.open(*_file(file))
+        except NeuralPatchError as error:
+            return self._refused(error)
         return self._to_paint(session) | {self._upload: None}
 
-    def open_mask(
-        self, request: gr.Request, painted: Painted, file: UploadedFile, invert: bool, resize: bool
-    ) -> Updates:
+    def open_mask(self, request: gr.Request, painted: Painted, file: Any, invert: bool, resize: bool) -> Updates:
         """A mask was dropped."""
         session = self._session(request)
-        with _told():
-            session.open_mask(Path(file["path"]), file["orig_name"], invert, resize)
+        try:
+            session.open_mask(*_file(file), invert, resize)
+        except NeuralPatchError as error:
+            return self._refused(error)
         return self._to_paint(session, painted) | {self._mask_upload: None}
+
+    def _refused(self, error: NeuralPatchError) -> Updates:
+        """Say why a file cannot be used, and let another one be dropped."""
+        gr.Warning(html.escape(str(error)), title=REFUSED)
+        return {self._upload: None, self._mask_upload: None}
 
     def remove_mask(self, request: gr.Request, painted: Painted) -> Updates:
         session = self._session(request)
@@ -220,7 +228,7 @@ class Page:
         try:
             presets = self._settings.presets(values)
             mask = session.whole_mask(self._strokes(session, painted))
-            hole = _hole(mask, presets["Standard"])
+            hole = _hole(mask, presets[STANDARD])
             plans = {name: self._engine.forecast.plan(config, hole) for name, config in presets.items()}
             choices = [(f"{name}: {_about(plan.seconds)}", name) for name, plan in plans.items()]
         except NeuralPatchError:  # nothing to be filled yet, or an option that is being typed
@@ -242,7 +250,7 @@ class Page:
             config = self._settings.config(values)
             changes = {"seed": config.seed + 1, "noise": config.noise or VARIATION}
             session.config = InpaintConfig(**(dict(config) | changes))
-        return self._begin(session) | {self._settings.controls[name]: str(value) for name, value in changes.items()}
+        return self._begin(session) | {self._settings.controls[name]: value for name, value in changes.items()}
 
     def _begin(self, session: Session) -> Updates:
         assert session.picture is not None and session.last_mask is not None
@@ -330,10 +338,10 @@ class Page:
             The filled photograph, in the format of `image`.
         """
         session = self._sessions.new()
-        with _told():
+        try:
             config = self._settings.checked(options or {})
-            session.open(Path(image.path), image.orig_name or Path(image.path).name)
-            session.open_mask(Path(mask.path), mask.orig_name or "mask.png", config.invert_mask, config.resize_mask)
+            session.open(*_file(image))
+            session.open_mask(*_file(mask), config.invert_mask, config.resize_mask)
             session.last_mask = session.whole_mask(None)
             session.config = InpaintConfig(**(dict(config) | {"invert_mask": False, "resize_mask": False}))
             assert session.photograph is not None
@@ -341,6 +349,8 @@ class Page:
                 async for event in events:
                     if isinstance(event, tuple):
                         session.result, _ = event
+        except NeuralPatchError as error:
+            raise gr.Error(str(error), print_exception=False) from None
         path = session.write_result()
         return FileData(path=str(path), orig_name=path.name)
 
@@ -349,6 +359,12 @@ class Page:
 
     def _strokes(self, session: Session, painted: Painted) -> Array | None:
         return None if session.picture is None else strokes_of(painted, session.picture.size)
+
+
+def _file(file: Any) -> tuple[Path, str]:
+    """Where an uploaded file lies, which Gradio has made sure of, and what its user calls it."""
+    path = Path(file["path"])
+    return path, file.get("orig_name") or path.name
 
 
 @contextmanager
@@ -361,7 +377,7 @@ def _told() -> Iterator[None]:
 
 
 def _error(error: Exception) -> gr.Error:
-    return gr.Error(_escaped(str(error)), title="That does not work", print_exception=False)
+    return gr.Error(html.escape(str(error)), title=REFUSED, print_exception=False)
 
 
 def _hole(mask: Image.Image, config: InpaintConfig) -> Tensor:
@@ -369,7 +385,7 @@ def _hole(mask: Image.Image, config: InpaintConfig) -> Tensor:
 
 
 def _escaped(text: str) -> str:
-    """As HTML and Markdown show it."""
+    """As Markdown shows it."""
     return "".join(f"&#{ord(c)};" if c in "&<>\"'*_`[]\\#!" else c for c in text)
 
 

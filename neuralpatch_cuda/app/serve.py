@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import NeuralPatchError
+from neuralpatch_cuda.imaging.whole import reason_of
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -49,6 +51,10 @@ def serving(
     Raises:
         NeuralPatchError: the port is taken, or as `Inpainter`.
     """
+    try:  # before the networks are loaded
+        socket.create_server((host, port), reuse_port=False).close()
+    except OSError as error:
+        raise NeuralPatchError(f"The port {port} of {host} cannot be used: {reason_of(error)}.") from error
     with tempfile.TemporaryDirectory(prefix="neuralpatch-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         os.environ["GRADIO_EXAMPLES_CACHE"] = folder
@@ -82,8 +88,6 @@ def serving(
                 show_error=True,
             )
             yield url
-        except OSError as error:
-            raise NeuralPatchError(f"The port {port} of {host} cannot be used: {error}.") from error
         finally:
             page.blocks.close(verbose=False)
             engine.close()

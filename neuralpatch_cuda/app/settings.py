@@ -11,10 +11,10 @@ from gradio.components import Component
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import ConfigError
 
+STANDARD = "Standard"
 PRESETS: dict[str, dict[str, Any]] = {
     "Draft": {"iterations": 20, "fine_iterations": 8, "rematch_every": 10},
-    "Standard": {name: InpaintConfig.model_fields[name].default for name in ("iterations", "fine_iterations")}
-    | {"rematch_every": InpaintConfig.model_fields["rematch_every"].default},
+    STANDARD: {},  # as the server's owner has it
     "Best": {"iterations": 120, "fine_iterations": 40, "rematch_every": 5},
 }
 """Qualities, with the options that make them."""
@@ -51,12 +51,13 @@ class Settings:
     def __init__(self, config: InpaintConfig) -> None:
         """Lay them out here."""
         self._config = config
+        self._presets = PRESETS | {STANDARD: {name: getattr(config, name) for name in PRESETS["Draft"]}}
         self._networks = [(label, name) for name, label in CONTENT_NETWORKS.items()]
         if config.content_network not in CONTENT_NETWORKS:
             self._networks.insert(0, ("This server's own", str(config.content_network)))
         self.quality = gr.Radio(
             list(PRESETS),
-            value="Standard",
+            value=STANDARD,
             label="Quality",
             info="With the time that this hole will take on this machine.",
             elem_id="quality",
@@ -66,9 +67,9 @@ class Settings:
         with gr.Accordion("Advanced", open=False):
             self.controls |= {name: self._control(name) for name in offered if name not in FIRST}
         self.quality.input(
-            lambda quality: [str(value) for value in PRESETS[quality].values()],
+            lambda quality: [_shown(value) for value in self._presets[quality].values()],
             self.quality,
-            [self.controls[name] for name in PRESETS["Standard"]],
+            [self.controls[name] for name in self._presets[STANDARD]],
             show_progress="hidden",
             concurrency_limit=None,
             api_visibility="private",
@@ -106,7 +107,7 @@ class Settings:
     def presets(self, values: Sequence[Any]) -> dict[str, InpaintConfig]:
         """The options of each quality, the rest from the values of `inputs`."""
         given = dict(zip(self.controls, values, strict=True))
-        return {name: self.checked(given | preset) for name, preset in PRESETS.items()}
+        return {name: self.checked(given | preset) for name, preset in self._presets.items()}
 
     def _control(self, name: str) -> Component:
         field, value = InpaintConfig.model_fields[name], getattr(self._config, name)
@@ -124,5 +125,11 @@ class Settings:
             return gr.Checkbox(value, **text)
         if get_origin(field.annotation) is Literal:
             return gr.Dropdown(list(get_args(field.annotation)), value=value, **text)
-        shown = ",".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
-        return gr.Textbox(shown, max_lines=1, **text)
+        return gr.Textbox(_shown(value), max_lines=1, **text)
+
+
+def _shown(value: object) -> str:
+    """An option's value as it is typed."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "" if value is None else str(value)
