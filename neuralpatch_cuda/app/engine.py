@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncGenerator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from typing import Literal
 
 from PIL import Image
 
@@ -66,17 +67,16 @@ class Engine:
             NeuralPatchError: as `Inpainter`.
         """
         loop = asyncio.get_running_loop()
-        events: asyncio.Queue[Progress | ScaleInfo | None] = asyncio.Queue()
+        events: asyncio.Queue[Progress | ScaleInfo | Literal["begun"] | None] = asyncio.Queue()
         cancelled = threading.Event()
 
-        def tell(event: Progress | ScaleInfo | None) -> None:
+        def tell(event: Progress | ScaleInfo | Literal["begun"]) -> None:
             if cancelled.is_set() or self._closed.is_set():
                 raise Cancelled
             loop.call_soon_threadsafe(events.put_nowait, event)
 
         def solve() -> tuple[Photograph, InpaintInfo]:
-            if cancelled.is_set():
-                raise Cancelled
+            tell("begun")
             painter = self._painter(config)
             result = painter(photograph.image, mask, return_info=True, callback=tell, on_scale=tell)
             return photograph.with_image(result.image), result.info
@@ -87,10 +87,13 @@ class Engine:
 
         future = self._thread.submit(solve)
         future.add_done_callback(end)
-        deadline = loop.time() + self._limit
+        deadline: float | None = None  # what is waited for in line does not count
         try:
-            while (event := await asyncio.wait_for(events.get(), deadline - loop.time())) is not None:
-                yield event
+            while (event := await asyncio.wait_for(events.get(), deadline and deadline - loop.time())) is not None:
+                if event == "begun":
+                    deadline = loop.time() + self._limit
+                else:
+                    yield event
             yield future.result()
         except (asyncio.TimeoutError, TimeoutError):
             raise TimeLimitError(

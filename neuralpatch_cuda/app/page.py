@@ -117,8 +117,8 @@ class Page:
         self._settings = Settings(config)
         with gr.Accordion("Mask from a file", open=False):
             self._mask_upload = gr.File(label="White is filled, as well as what is painted", elem_id="mask", height=140)
-            self._invert = gr.Checkbox(label="Fill the black part instead")
-            self._resize = gr.Checkbox(label="Fit a mask of another size to the photograph")
+            self._invert = gr.Checkbox(config.invert_mask, label="Fill the black part instead")
+            self._resize = gr.Checkbox(config.resize_mask, label="Fit a mask of another size to the photograph")
             self._no_mask = gr.Button("Remove the mask", visible=False)
 
     def _connect(self) -> None:

@@ -16,7 +16,7 @@ SIDE = 1280
 """Longer side of a picture at most, in pixels."""
 
 RED = (255, 32, 32)
-"""Over what is to be filled, in the brush and in pictures."""
+"""Over what is to be filled, as on the canvas."""
 OPACITY = 0.55
 
 
@@ -26,7 +26,7 @@ def reduced(photograph: Photograph, side: int = SIDE) -> Image.Image:
     factor = max(photograph.size) // side
     if factor > 1:  # before the conversion to floats, which are large
         simple = isinstance(image, Image.Image) and image.mode in ("L", "LA", "RGB", "RGBA")
-        image = image.reduce(factor) if simple else np.asarray(image)[::factor, ::factor]
+        image = image.convert("RGB").reduce(factor) if simple else np.asarray(image)[::factor, ::factor]
     picture = to_picture(to_rgb(image))
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     profile = photograph.metadata.icc_profile
@@ -64,8 +64,7 @@ def mask_of_strokes(strokes: Array, size: tuple[int, int]) -> Image.Image:
         size: width and height of the photograph.
 
     Returns:
-        Of mode L: 255 where at least half of the brush's opacity lies, else 0.
+        Of mode L: 255 where the paint covers at least half, else 0.
     """
     paint = Image.fromarray(strokes).resize(size, Image.Resampling.BILINEAR)
-    least = 255 * OPACITY / 2
-    return paint.point(lambda opacity: 255 * (opacity >= least))
+    return paint.point(lambda opacity: 255 * (opacity >= 128))

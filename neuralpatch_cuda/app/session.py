@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 import threading
@@ -20,6 +21,9 @@ from neuralpatch_cuda.imaging.images import Array
 from neuralpatch_cuda.imaging.masks import to_hole
 
 T = TypeVar("T")
+
+LONGEST_STEM, LONGEST_SUFFIX = 200, 10
+"""Bytes and characters that are kept of a file's name."""
 
 
 @dataclass
@@ -46,6 +50,8 @@ class Session:
     """Files that Gradio holds for this user."""
     files: int = 0
     """Written so far."""
+    closed: bool = False
+    """Whether nobody will look at more of them."""
 
     def open(self, path: Path, name: str) -> None:
         """Take a photograph from a file, which is not needed any more then.
@@ -54,13 +60,8 @@ class Session:
             ImageError: it cannot be read, or is too large.
         """
         self.uploads.add(path)
-        photograph = _under_its_name(read_image, path, name)
-        width, height = photograph.size
-        if width * height > self.largest:
-            raise ImageError(
-                f"{name} is {width} x {height} px, more than the {self.largest / 1e6:g} megapixels allowed here."
-            )
-        self.name, self.photograph, self.picture = name, photograph, reduced(photograph)
+        photograph = self._read(read_image, path, name)
+        self.name, self.photograph, self.picture = usable(name), photograph, reduced(photograph)
         self.mask = self.last_mask = self.result = None
 
     def open_mask(self, path: Path, name: str, invert: bool, resize: bool) -> None:
@@ -73,7 +74,7 @@ class Session:
         if self.photograph is None:
             raise MaskError("First choose a photograph, then its mask.")
         width, height = self.photograph.size
-        hole = to_hole(_under_its_name(read_mask, path, name), (height, width), invert, resize=resize)
+        hole = to_hole(self._read(read_mask, path, name), (height, width), invert, resize=resize)
         self.mask = Image.fromarray(hole.byte().mul(255).numpy())
 
     def whole_mask(self, strokes: Array | None) -> Image.Image:
@@ -98,8 +99,17 @@ class Session:
             self.photograph, self.picture = self.result, reduced(self.result)
             self.mask = self.last_mask = self.result = None
 
+    def _read(self, read: Callable[[Path, int], T], path: Path, name: str) -> T:
+        """Read a file; what is wrong with it is told with the name that the user knows."""
+        try:
+            return read(path, self.largest)
+        except (ImageError, FileNotFoundError) as error:
+            raise ImageError(str(error).replace(str(path), name)) from None
+
     def path(self, name: str) -> Path:
         """Where a file of this name may be written, in a folder of its own, so that no browser takes it for another."""
+        if self.closed:
+            raise OutputError("The page was closed.")
         self.files += 1
         folder = self.folder / str(self.files)
         folder.mkdir(parents=True)
@@ -124,7 +134,8 @@ class Session:
         return path
 
     def clear_files(self) -> None:
-        """Remove what was uploaded and what was written for the browser."""
+        """Remove what was uploaded and what was written for the browser, for good."""
+        self.closed = True
         shutil.rmtree(self.folder, ignore_errors=True)
         for path in self.uploads:
             path.unlink(missing_ok=True)
@@ -158,9 +169,7 @@ class Sessions:
             session.clear_files()
 
 
-def _under_its_name(read: Callable[[Path], T], path: Path, name: str) -> T:
-    """Read a file; what is wrong with it is told with the name that the user knows."""
-    try:
-        return read(path)
-    except (ImageError, FileNotFoundError) as error:
-        raise ImageError(str(error).replace(str(path), name)) from None
+def usable(name: str) -> str:
+    """The name of a file without what a file system, or a terminal, may not take."""
+    path = Path(re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", "_", name))
+    return path.stem.encode()[:LONGEST_STEM].decode(errors="ignore") + path.suffix[:LONGEST_SUFFIX]

@@ -50,7 +50,7 @@ class Settings:
 
     def __init__(self, config: InpaintConfig) -> None:
         """Lay them out here."""
-        self._config = config
+        self._config = InpaintConfig(**(dict(config) | dict.fromkeys(OF_MASK_FILES, False)))
         self._presets = PRESETS | {STANDARD: {name: getattr(config, name) for name in PRESETS["Draft"]}}
         self._networks = [(label, name) for name, label in CONTENT_NETWORKS.items()]
         if config.content_network not in CONTENT_NETWORKS:

@@ -77,23 +77,24 @@ class Photograph:
         return replace(self, image=image)
 
 
-def read_image(path: str | Path) -> Photograph:
+def read_image(path: str | Path, largest: int = LARGEST) -> Photograph:
     """Read an image file that can be filled, of several frames or pages the first. May be called from several threads.
 
     Args:
         path: a file of any format Pillow knows but EPS; 16 bits in several channels are kept of PNG and TIFF files.
+        largest: pixels beyond which it is refused before it is decoded.
 
     Returns:
         The photograph, its image as `images.upright` gives it, but CMYK as sRGB and a transparent colour as alpha.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ImageError: not an image, damaged, of more than `LARGEST` pixels, or of pixels that cannot be filled.
+        ImageError: not an image, damaged, of more than `largest` pixels, or of pixels that cannot be filled.
 
     Warns:
         UserWarning: the file has more frames or pages, or CMYK was converted.
     """
-    photograph = _read(Path(path))
+    photograph = _read(Path(path), largest)
     if isinstance(photograph.image, Image.Image) and photograph.image.mode not in (*NATIVE_MODES, *COLOUR_MODES):
         raise ImageError(
             f"{path} has pixels of PIL mode {photograph.image.mode}, which cannot be filled; convert it to gray or RGB."
@@ -101,7 +102,7 @@ def read_image(path: str | Path) -> Photograph:
     return photograph
 
 
-def read_mask(path: str | Path) -> Image.Image | Array:
+def read_mask(path: str | Path, largest: int = LARGEST) -> Image.Image | Array:
     """Read an image file as a mask, for `masks.to_hole`.
 
     Returns:
@@ -110,7 +111,7 @@ def read_mask(path: str | Path) -> Image.Image | Array:
     Raises, Warns:
         as `read_image`, but pixels of other kinds are left to `masks.to_hole`.
     """
-    image: Image.Image | Array = _read(Path(path)).image
+    image: Image.Image | Array = _read(Path(path), largest).image
     if isinstance(image, Image.Image):
         return image
     colours = image.shape[2] // 3 * 2 + 1
@@ -167,13 +168,13 @@ def write_image(photograph: Photograph, path: str | Path, quality: int | None = 
         _encode(photograph, file, path.suffix, quality)
 
 
-def _read(path: Path) -> Photograph:
+def _read(path: Path, largest: int) -> Photograph:
     """Read a file, whatever kind of pixels it has. Of what Pillow and libvips raise on damaged files, all is caught."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}." if not path.exists() else f"{path} is not a file.")
     try:
         with _opened(path) as image:
-            return _decoded(path, image)
+            return _decoded(path, image, largest)
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -203,12 +204,12 @@ def _opened(path: Path) -> Image.Image:
         return image
 
 
-def _decoded(path: Path, image: Image.Image) -> Photograph:
-    _check_size(path, image)
+def _decoded(path: Path, image: Image.Image, largest: int) -> Photograph:
+    _check_size(path, image, largest)
     frames = getattr(image, "n_frames", 1)
     if deep.is_deep(path, image):
         pixels = deep.open_pixels(path)
-        _check_size(path, pixels)
+        _check_size(path, pixels, largest)
         metadata = Metadata.of(image)
         photograph = Photograph(deep.decode(pixels, image.getexif().get(ExifTags.Base.Orientation, 1)), metadata)
     else:
@@ -231,10 +232,10 @@ def _with_plain_colours(path: Path, opened: Photograph) -> Photograph:
     return Photograph(image, metadata)
 
 
-def _check_size(path: Path, image: Any) -> None:
-    if image.width * image.height > LARGEST:
+def _check_size(path: Path, image: Any, largest: int) -> None:
+    if image.width * image.height > largest:
         size = f"{image.width} x {image.height} px"
-        raise ImageError(f"{path} is {size}, more than the {LARGEST // 10**6} megapixels allowed.")
+        raise ImageError(f"{path} is {size}, more than the {largest / 10**6:g} megapixels allowed.")
 
 
 def _srgb_of_cmyk(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str]:

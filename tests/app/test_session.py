@@ -119,7 +119,7 @@ def test_too_many_pixels(opened: Session, tmp_path: Path) -> None:
     before = state(opened)
     with pytest.raises(ImageError) as caught:
         opened.open(saved(tmp_path, Image.new("1", (1001, 1000))), "huge.png")
-    assert str(caught.value) == "huge.png is 1001 x 1000 px, more than the 1 megapixels allowed here."
+    assert str(caught.value) == "huge.png is 1001 x 1000 px, more than the 1 megapixels allowed."
     assert state(opened) == before
 
 
@@ -270,7 +270,6 @@ def test_no_name_leads_out_of_the_folder(session: Session, tmp_path: Path, name:
     assert read_image(path).size == (30, 20)
 
 
-@pytest.mark.xfail(raises=(OSError, ValueError), reason="the user's name is taken as it is")
 @pytest.mark.parametrize("name", ["x" * 251 + ".png", "é" * 150 + ".png", "x" * 3000, "a\0b.png", "a\ud800b.png"])
 def test_names_that_no_file_can_have(session: Session, tmp_path: Path, name: str) -> None:
     session.open(saved(tmp_path, Image.fromarray(PIXELS)), name)
