@@ -31,8 +31,11 @@ STEPS ?=
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
 
+# Several processes of one thread each; but what measures, and the browser, each on its own.
+ALONE := tests/benchmarks tests/app/test_page.py
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ALONE:%=--ignore %)
+	$(BIN)/python -m pytest $(ALONE)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ function choose(name) {
 }
 
 function fitted() { // width at which the whole photograph is seen
-    const room = 0.7 * window.innerHeight - 4;
+    const room = 0.6 * window.innerHeight - 4; // as in the style
     return Math.min(view.clientWidth, room * canvas.width / canvas.height);
 }
 

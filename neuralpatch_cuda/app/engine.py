@@ -55,12 +55,13 @@ class Engine:
         self._thread.submit(calibrate, painter, self.forecast)  # while the first user paints
 
     async def fill(
-        self, photograph: Photograph, mask: Image.Image, config: InpaintConfig
+        self, photograph: Photograph, mask: Image.Image, config: InpaintConfig, cancelled: threading.Event | None = None
     ) -> AsyncGenerator[Progress | ScaleInfo | tuple[Photograph, InpaintInfo], None]:
-        """Fill a hole; closing the iterator ends that within an iteration.
+        """Fill a hole; setting `cancelled`, or closing the iterator, ends that within an iteration.
 
         Yields:
-            What the callbacks of `Inpainter` are told, and at last the filled photograph and its record.
+            What the callbacks of `Inpainter` are told, and at last, unless it was cancelled, the filled photograph and
+            its record.
 
         Raises:
             TimeLimitError: it took too long.
@@ -68,10 +69,10 @@ class Engine:
         """
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[Progress | ScaleInfo | Literal["begun"] | None] = asyncio.Queue()
-        cancelled = threading.Event()
+        left = threading.Event()  # nobody listens any more
 
         def tell(event: Progress | ScaleInfo | Literal["begun"]) -> None:
-            if cancelled.is_set() or self._closed.is_set():
+            if left.is_set() or self._closed.is_set() or (cancelled is not None and cancelled.is_set()):
                 raise Cancelled
             loop.call_soon_threadsafe(events.put_nowait, event)
 
@@ -94,14 +95,15 @@ class Engine:
                     deadline = loop.time() + self._limit
                 else:
                     yield event
-            yield future.result()
+            if not isinstance(future.exception(), Cancelled):
+                yield future.result()
         except (asyncio.TimeoutError, TimeoutError):
             raise TimeLimitError(
                 f"This takes longer than the {self._limit / 60:g} minutes that a fill may take here; "
                 "paint less, or choose a lower quality."
             ) from None
         finally:
-            cancelled.set()
+            left.set()
 
     def close(self) -> None:
         """Give up what is being filled."""

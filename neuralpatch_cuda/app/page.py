@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import shlex
 import time
@@ -19,21 +20,23 @@ from torch import Tensor
 from neuralpatch_cuda.app.canvas import Painted, canvas, strokes_of, value_of
 from neuralpatch_cuda.app.engine import Engine
 from neuralpatch_cuda.app.pictures import reduced, tinted, with_scale
-from neuralpatch_cuda.app.session import Session, Sessions
-from neuralpatch_cuda.app.settings import PRESETS, STANDARD, Settings
+from neuralpatch_cuda.app.session import Job, Session, Sessions
+from neuralpatch_cuda.app.settings import OF_MASK_FILES, PRESETS, STANDARD, Settings
 from neuralpatch_cuda.app.uploads import take_uploads_only
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import NeuralPatchError
 from neuralpatch_cuda.evaluation.figures import contact_sheet
 from neuralpatch_cuda.imaging.images import Array
 from neuralpatch_cuda.imaging.masks import to_hole
-from neuralpatch_cuda.inpainter import Progress, ScaleInfo
+from neuralpatch_cuda.inpainter import InpaintInfo, Progress, ScaleInfo
 
 REFRESH = 0.25
 """Seconds between two looks at a run."""
 
 VARIATION = 0.1
 """Noise of the second and later fills of a hole."""
+
+CANCELLED = "Cancelled."
 
 REFUSED = "That does not work"
 """Above what is wrong."""
@@ -156,8 +159,9 @@ class Page:
             self._fill.click(self.begin, painted, everything, **light),
             self._again.click(self.begin_again, settings.inputs, everything, **light),
         )
-        runs = [each.success(self.fill, None, everything, show_progress_on=self._status, **heavy) for each in begun]
-        self._cancel.click(self.cancelled, None, everything, cancels=runs, queue=False, **light)
+        for each in begun:
+            each.success(self.fill, None, everything, show_progress_on=self._status, **heavy)
+        self._cancel.click(self.cancel, None, everything, **light)
         self.blocks.unload(self.leave)
         take_uploads_only(self.blocks)
 
@@ -239,77 +243,88 @@ class Page:
         """The hole is to be filled, as it and the options are now."""
         session = self._session(request)
         with _told():
-            session.config = self._settings.config(values)
-            session.last_mask = session.whole_mask(self._strokes(session, painted))
-        return self._begin(session)
+            config = self._settings.config(values)
+            return self._ask(session, Job(session.whole_mask(self._strokes(session, painted)), config))
 
     def begin_again(self, request: gr.Request, *values: Any) -> Updates:
         """The same hole is to be filled in another way: with another seed, and with noise, which it is the seed of."""
         session = self._session(request)
         with _told():
             config = self._settings.config(values)
-            changes = {"seed": config.seed + 1, "noise": config.noise or VARIATION}
-            session.config = InpaintConfig(**(dict(config) | changes))
-        return self._begin(session) | {self._settings.controls[name]: value for name, value in changes.items()}
+        changes = {"seed": config.seed + 1, "noise": config.noise or VARIATION}
+        assert session.job is not None
+        job = Job(session.job.mask, InpaintConfig(**(dict(config) | changes)))
+        return self._ask(session, job) | {self._settings.controls[name]: value for name, value in changes.items()}
 
-    def _begin(self, session: Session) -> Updates:
-        assert session.picture is not None and session.last_mask is not None
-        start = session.write_picture(tinted(session.picture, session.last_mask), "preview.jpg")
+    def _ask(self, session: Session, job: Job) -> Updates:
+        assert session.picture is not None
+        session.ask(job)
+        start = session.write_picture(tinted(session.picture, job.mask), "preview.jpg")
         return self._stage("running") | {
             self._preview: gr.update(value=str(start), visible=True),
             self._status: "Waiting",
         }
 
     async def fill(self, request: gr.Request) -> AsyncIterator[Updates]:
-        """It is this user's turn."""
+        """It is this user's turn, who may have cancelled meanwhile, and asked for something else."""
         session = self._session(request)
         try:
-            async for updates in self._run(session):
-                yield updates
+            while (job := session.take()) is not None:
+                async for updates in self._run(session, job):
+                    yield updates
         except NeuralPatchError as error:
-            yield self.cancelled()
+            yield self._stage("painting") | {self._status: ""}
             raise _error(error) from None
 
-    async def _run(self, session: Session) -> AsyncIterator[Updates]:
-        photograph, mask, config, picture = session.photograph, session.last_mask, session.config, session.picture
-        assert photograph is not None and mask is not None and picture is not None
-        plan = self._engine.forecast.plan(config, _hole(mask, config))
+    async def _run(self, session: Session, job: Job) -> AsyncIterator[Updates]:
+        photograph, picture = session.photograph, session.picture
+        assert photograph is not None and picture is not None
+        plan = await asyncio.to_thread(self._engine.forecast.plan, job.config, _hole(job.mask, job.config))
         started = seen = time.monotonic()
         yield {self._status: _course("Beginning", 0, plan.seconds)}
-        async with aclosing(self._engine.fill(photograph, mask, config)) as events:
+        async with aclosing(self._engine.fill(photograph, job.mask, job.config, job.cancelled)) as events:
             async for event in events:
+                if job.cancelled.is_set():
+                    break
                 elapsed = time.monotonic() - started
                 if isinstance(event, Progress):
                     if time.monotonic() - seen >= REFRESH:
                         seen = time.monotonic()
                         yield {self._status: _course(_place(event), elapsed, plan.left(event, elapsed))}
                 elif isinstance(event, ScaleInfo):
-                    picture = with_scale(picture, photograph.size, event)
-                    yield {self._preview: str(session.write_picture(picture, "preview.jpg"))}
+                    picture = await asyncio.to_thread(with_scale, picture, photograph.size, event)
+                    shown = await asyncio.to_thread(session.write_picture, picture, "preview.jpg")
+                    yield {self._preview: str(shown)}
                 else:
                     session.result, info = event
                     self._engine.forecast.learn(plan, info.scales, info.seconds)
-                    yield self._done(session, info.scales, info.seconds)
+                    yield await asyncio.to_thread(self._done, session, job, info)
+        if job.cancelled.is_set():  # Gradio tells once more what it was told last, which must not be this fill's course
+            yield {self._status: "Waiting" if session.wanted else CANCELLED}
 
-    def _done(self, session: Session, scales: list[ScaleInfo], seconds: float) -> Updates:
-        before, mask, config = session.picture, session.last_mask, session.config
-        assert before is not None and mask is not None and session.result is not None
+    def _done(self, session: Session, job: Job, info: InpaintInfo) -> Updates:
+        before = session.picture
+        assert before is not None and session.result is not None
         result = session.write_result()
-        mask_path = session.write_picture(mask, f"{Path(session.name).stem}_mask.png")
-        after = session.write_picture(reduced(session.result), "after.png")
-        before_path = session.write_picture(before, "before.png")
-        sheet = session.write_picture(_sheet(scales), "scales.png")
+        mask = session.write_picture(job.mask, f"{Path(session.name).stem}_mask.png")
+        pictures = [session.write_picture(each, "picture.png") for each in (before, reduced(session.result))]
+        sheet = session.write_picture(_sheet(info.scales), "scales.png")
         return self._stage("done") | {
-            self._compare: gr.update(value=(str(before_path), str(after)), visible=True),
+            self._compare: gr.update(value=tuple(map(str, pictures)), visible=True),
             self._download: gr.update(value=str(result), visible=True),
-            self._download_mask: gr.update(value=str(mask_path), visible=True),
+            self._download_mask: gr.update(value=str(mask), visible=True),
             self._sheet: str(sheet),
-            self._command: _command(session.name, mask_path.name, result.name, config),
-            self._status: f"Filled in {_about(seconds)}.",
+            self._command: _command(session.name, mask.name, result.name, job.config),
+            self._status: f"Filled in {_about(info.seconds)}.",
         }
 
-    def cancelled(self) -> Updates:
-        return self._stage("painting") | {self._status: "Cancelled."}
+    def cancel(self, request: gr.Request) -> Updates:
+        """The fill is not wanted any more.
+
+        Gradio's own way of cancelling comes too late between two updates, and too early for what is asked for next.
+        """
+        self._session(request).cancel()
+        return self._stage("painting") | {self._status: CANCELLED}
 
     def back(self) -> Updates:
         return self._stage("painting") | {self._status: ""}
@@ -342,10 +357,10 @@ class Page:
             config = self._settings.checked(options or {})
             session.open(*_file(image))
             session.open_mask(*_file(mask), config.invert_mask, config.resize_mask)
-            session.last_mask = session.whole_mask(None)
-            session.config = InpaintConfig(**(dict(config) | {"invert_mask": False, "resize_mask": False}))
+            mask_alone = InpaintConfig(**(dict(config) | dict.fromkeys(OF_MASK_FILES, False)))
             assert session.photograph is not None
-            async with aclosing(self._engine.fill(session.photograph, session.last_mask, session.config)) as events:
+            filling = self._engine.fill(session.photograph, session.whole_mask(None), mask_alone)
+            async with aclosing(filling) as events:
                 async for event in events:
                     if isinstance(event, tuple):
                         session.result, _ = event

@@ -27,6 +27,17 @@ LONGEST_STEM, LONGEST_SUFFIX = 200, 10
 
 
 @dataclass
+class Job:
+    """A hole to be filled."""
+
+    mask: Image.Image
+    """Of mode L and the photograph's size, white = fill."""
+    config: InpaintConfig
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    """Ends it when it is set."""
+
+
+@dataclass
 class Session:
     """What one tab of a browser works on."""
 
@@ -41,10 +52,10 @@ class Session:
     """The photograph, reduced."""
     mask: Image.Image | None = None
     """From a file: of mode L and the photograph's size, white = fill."""
-    last_mask: Image.Image | None = None
-    """What was filled last, strokes and all."""
-    config: InpaintConfig = field(default_factory=InpaintConfig)
-    """And how."""
+    job: Job | None = None
+    """What was asked for last."""
+    wanted: bool = False
+    """Whether that has yet to begin."""
     result: Photograph | None = None
     uploads: set[Path] = field(default_factory=set)
     """Files that Gradio holds for this user."""
@@ -62,7 +73,7 @@ class Session:
         self.uploads.add(path)
         photograph = self._read(read_image, path, name)
         self.name, self.photograph, self.picture = usable(name), photograph, reduced(photograph)
-        self.mask = self.last_mask = self.result = None
+        self._begin_anew()
 
     def open_mask(self, path: Path, name: str, invert: bool, resize: bool) -> None:
         """Take a mask from a file, for what is painted to be added to.
@@ -97,7 +108,27 @@ class Session:
         """Let the result be the photograph."""
         if self.result is not None:
             self.photograph, self.picture = self.result, reduced(self.result)
-            self.mask = self.last_mask = self.result = None
+            self._begin_anew()
+
+    def ask(self, job: Job) -> None:
+        """Want a hole to be filled, instead of what was wanted before."""
+        self.cancel()
+        self.job, self.wanted = job, True
+
+    def take(self) -> Job | None:
+        """What is wanted, once."""
+        wanted, self.wanted = self.wanted, False
+        return self.job if wanted else None
+
+    def cancel(self) -> None:
+        """Want it no more."""
+        self.wanted = False
+        if self.job is not None:
+            self.job.cancelled.set()
+
+    def _begin_anew(self) -> None:
+        self.cancel()
+        self.mask = self.job = self.result = None
 
     def _read(self, read: Callable[[Path, int], T], path: Path, name: str) -> T:
         """Read a file; what is wrong with it is told with the name that the user knows."""
@@ -136,6 +167,7 @@ class Session:
     def clear_files(self) -> None:
         """Remove what was uploaded and what was written for the browser, for good."""
         self.closed = True
+        self.cancel()
         shutil.rmtree(self.folder, ignore_errors=True)
         for path in self.uploads:
             path.unlink(missing_ok=True)

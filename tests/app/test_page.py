@@ -175,6 +175,10 @@ def test_second_user_waits_and_is_told(server: Server, browser: Any, photograph:
         second.click("#fill")
         second.wait_for_function("/queue: 1\\/1/.test(document.querySelector('#status').innerText)")
         assert "iteration" not in status(second)
+        second.click("#cancel")  # in line
+        second.wait_for_selector("#fill")
+        second.click("#fill")
+        second.wait_for_selector("#cancel")
         first.click("#cancel")
         second.wait_for_selector("#download")
         assert not first.is_visible("#download")
@@ -223,6 +227,7 @@ def test_what_cannot_be_used_is_told(server: Server, browser: Any, photograph: P
         page.click("#fill")
         page.get_by_text("Nothing is marked yet").wait_for()
         page.get_by_text("Advanced").click()
+        page.wait_for_timeout(500)  # it slides open
         page.fill("#iterations textarea, #iterations input", "many")
         paint(page)
         page.click("#fill")

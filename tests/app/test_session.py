@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw
 
-from neuralpatch_cuda.app.session import Session, Sessions
-from neuralpatch_cuda.errors import ImageError, MaskError
+from neuralpatch_cuda.app.session import Job, Session, Sessions
+from neuralpatch_cuda.config import InpaintConfig
+from neuralpatch_cuda.errors import ImageError, MaskError, OutputError
 from neuralpatch_cuda.imaging.files import Photograph, read_image, write_image
 from neuralpatch_cuda.imaging.metadata import Metadata
 
@@ -64,7 +65,7 @@ def filled(session: Session) -> Photograph:
 
 
 def state(session: Session) -> tuple[object, ...]:
-    return session.name, session.photograph, session.picture, session.mask, session.last_mask, session.result
+    return session.name, session.photograph, session.picture, session.mask, session.job, session.result
 
 
 def test_a_photograph_has_its_user_s_name_and_its_own_size(opened: Session) -> None:
@@ -75,11 +76,12 @@ def test_a_photograph_has_its_user_s_name_and_its_own_size(opened: Session) -> N
 
 
 def test_another_photograph_begins_anew(opened: Session, tmp_path: Path) -> None:
-    opened.mask = opened.last_mask = marked()
+    opened.mask = marked()
+    opened.ask(Job(marked(), InpaintConfig()))
     filled(opened)
     opened.open(saved(tmp_path, Image.new("RGB", (8, 40))), "b.png")
     assert opened.picture is not None and opened.picture.size == (8, 40)
-    assert (opened.mask, opened.last_mask, opened.result) == (None, None, None)
+    assert (opened.mask, opened.job, opened.result) == (None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -196,11 +198,12 @@ def test_going_on_makes_the_result_the_photograph(opened: Session) -> None:
     before = state(opened)
     opened.go_on()
     assert state(opened) == before
-    opened.mask = opened.last_mask = marked()
+    opened.mask = marked()
+    opened.ask(Job(marked(), InpaintConfig()))
     result = filled(opened)
     opened.go_on()
     assert (opened.name, opened.photograph) == ("holiday.png", result)
-    assert (opened.mask, opened.last_mask, opened.result) == (None, None, None)
+    assert (opened.mask, opened.job, opened.result) == (None, None, None)
     assert opened.picture is not None and opened.picture.getpixel(BOX[:2]) == (255, 255, 255)
     with pytest.raises(MaskError):
         opened.whole_mask(None)
@@ -326,3 +329,24 @@ def test_a_session_that_is_forgotten_leaves_no_files(tmp_path: Path) -> None:
     assert other.folder.exists() and all(path.exists() for path in other.uploads)
     assert sessions.of("../other") is other and sessions.of("one") is not one
     assert sessions.of("one").photograph is None
+
+
+def test_only_what_was_asked_for_last_is_wanted_and_once(opened: Session) -> None:
+    first, second = Job(marked(), InpaintConfig(seed=1)), Job(marked(), InpaintConfig(seed=2))
+    assert opened.take() is None
+    opened.ask(first)
+    opened.ask(second)
+    assert first.cancelled.is_set() and not second.cancelled.is_set()
+    assert opened.take() is second and opened.take() is None
+    opened.ask(first)
+    opened.cancel()
+    assert opened.take() is None and opened.job is first
+
+
+def test_nothing_is_written_once_the_page_is_closed(opened: Session) -> None:
+    opened.ask(job := Job(marked(), InpaintConfig()))
+    opened.clear_files()
+    assert job.cancelled.is_set() and opened.take() is None
+    with pytest.raises(OutputError, match="The page was closed"):
+        opened.write_picture(marked(), "mask.png")
+    assert not opened.folder.exists()
