@@ -33,8 +33,9 @@ demo: $(STAMP)
 
 # Several processes of one thread each; but what measures, and the browser, each on its own.
 ALONE := tests/benchmarks tests/app/test_page.py
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ALONE:%=--ignore %)
+	env OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) $(ALONE:%=--ignore %)
 	$(BIN)/python -m pytest $(ALONE)
 
 lint: $(STAMP)

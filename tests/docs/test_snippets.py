@@ -50,7 +50,7 @@ SUBSTITUTES = {
     r"^pytest": (f"cd {ROOT} && pytest --collect-only -q -p no:cacheprovider", "takes minutes: something is selected"),
     r"^python (tools/compile_kernels.py)": (rf"python {ROOT}/\1 --help", "needs nvcc, and minutes"),
     r"--ray-address auto": ("--dry-run", "there is no cluster; tests/batch/test_ray.py starts one"),
-    r"^(neuralpatch serve\b.*)": (r"\1 --help", "does not end: it has such options; tests/app use it"),
+    r"^neuralpatch serve\b([^#]*)": (r"neuralpatch serve --help \1", "does not end; tests/app use it"),
     r"/archive/": ("archive/", "a folder of the cluster"),
     r"--overfit 8": ("--overfit 8 --help", "takes minutes: it has such options; tests/training/test_train.py does it"),
     r"--(samples|batch-size) \d+": (r"--\1 2", "takes hours"),
@@ -106,8 +106,8 @@ EVALUATORS = {
     "python": PythonEvaluator(),
     "toml": check_settings,
 }
-FREE = re.compile(r"\{(include|toctree|eval-rst)\}.*|text")
-"""Blocks that nobody can run; the site's test sees to directives."""
+FREE = re.compile(r"\{(include|toctree|eval-rst)\}.*|text|sh")
+"""Blocks that cannot be run here: directives, which the site's test sees to, and those for a server, tests/app."""
 
 SYBIL = Sybil([CodeBlockParser(language, evaluator) for language, evaluator in EVALUATORS.items()])
 PATHS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
