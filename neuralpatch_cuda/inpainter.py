@@ -120,7 +120,7 @@ class Recorder:
 
     callback: Callback | None
     on_scale: ScaleCallback | None
-    windows: int
+    windows: Sequence[Window]
     info: InpaintInfo = field(default_factory=InpaintInfo)
     window: int = 0
     scale: int = 0
@@ -130,16 +130,16 @@ class Recorder:
     def iteration(self, iteration: int, iterations: int, loss: float) -> bool:
         """Tell the callback; False when it wants no more."""
         if self.callback is not None:
-            event = Progress(self.window, self.windows, self.scale, self.scales, iteration, iterations, loss)
+            event = Progress(self.window, len(self.windows), self.scale, self.scales, iteration, iterations, loss)
             self.stopped = self.callback(event) is False
         return not self.stopped
 
-    def finish_scale(self, box: Box, result: ScaleResult) -> None:
-        """Add a scale of the window at this box to the record, and tell of it."""
+    def finish_scale(self, result: ScaleResult) -> None:
+        """Add a scale to the record, and tell of it."""
         scale = ScaleInfo(
             self.window,
             self.scale,
-            box,
+            self.windows[self.window].box,
             to_picture(result.image),
             result.losses,
             result.scores,
@@ -252,7 +252,7 @@ class Inpainter:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         generator = torch.Generator().manual_seed(config.seed)
-        record = Recorder(callback, on_scale, len(windows))
+        record = Recorder(callback, on_scale, windows)
         try:
             for record.window, window in enumerate(windows):
                 self._fill_holes(output, hole, unknown, window, region, others, generator, record)
@@ -311,17 +311,18 @@ class Inpainter:
             pixels = to_rgb(part).to(self.device)
             sources = sources_of(lambda box: to_rgb(cut(output, box)).cpu(), unknown, box, region, exemplars)
         # Parts of later windows' holes are filled along, for what is around them, and given up again.
-        mask, sources = unknown[rows, columns].to(self.device), sources.to(self.device)
-        filled = self.fill_window(pixels, mask, sources, box, generator, record)
+        filled = self.fill_window(
+            pixels, unknown[rows, columns].to(self.device), sources.to(self.device), generator, record
+        )
         with stage("composite"):
             weight = feather_weight(hole[rows, columns] & own, self.config.feather) * own
             paste(output, composite(part, filled, weight), box)
         unknown[rows, columns] &= ~own
 
     def fill_window(
-        self, image: Tensor, mask: Tensor, sources: Sources, box: Box, generator: torch.Generator, record: Recorder
+        self, image: Tensor, mask: Tensor, sources: Sources, generator: torch.Generator, record: Recorder
     ) -> Tensor:
-        """Algorithm 1 of the paper, for one window: image `[3, H, W]` and hole, bool `[H, W]`, at a box's place."""
+        """Algorithm 1 of the paper, for one window: image `[3, H, W]` and hole, bool `[H, W]`."""
         config = self.config
         x = self.predict_content(image, mask)
         height, width = mask.shape
@@ -355,7 +356,7 @@ class Inpainter:
                     "No patch of known pixels is left near the hole to copy from; use a smaller mask or more context."
                 )
             x, matches = result.image, result.matches or matches
-            record.finish_scale(box, result)
+            record.finish_scale(result)
         return x
 
     def _synthesise(

@@ -12,21 +12,15 @@ from typing import Literal
 from PIL import Image
 
 from neuralpatch_cuda.app.forecast import Forecast, calibrate
+from neuralpatch_cuda.batch.work import PAINTERS, Cancelled
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import NeuralPatchError
 from neuralpatch_cuda.imaging.files import Photograph
 from neuralpatch_cuda.inpainter import Inpainter, InpaintInfo, Progress, ScaleInfo
 
-PAINTERS = 4
-"""Of different settings that are kept with their networks."""
-
 
 class TimeLimitError(NeuralPatchError):
     """A fill took longer than it may."""
-
-
-class Cancelled(BaseException):
-    """Nobody waits for the fill any more."""
 
 
 class Engine:

@@ -21,7 +21,7 @@ from neuralpatch_cuda.app.canvas import Painted, canvas, strokes_of, value_of
 from neuralpatch_cuda.app.engine import Engine
 from neuralpatch_cuda.app.pictures import reduced, tinted, with_scale
 from neuralpatch_cuda.app.session import Job, Session, Sessions
-from neuralpatch_cuda.app.settings import OF_MASK_FILES, PRESETS, STANDARD, Settings
+from neuralpatch_cuda.app.settings import OF_MASK_FILES, PRESETS, STANDARD, Settings, as_typed
 from neuralpatch_cuda.app.uploads import take_uploads_only
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import NeuralPatchError
@@ -435,5 +435,5 @@ def _command(name: str, mask: str, result: str, config: InpaintConfig) -> str:
             if isinstance(value, bool):
                 words.append(f"--{flag}" if value else f"--no-{flag}")
             else:
-                words += [f"--{flag}", ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+                words += [f"--{flag}", as_typed(value)]
     return shlex.join(words)

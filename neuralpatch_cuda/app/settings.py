@@ -67,7 +67,7 @@ class Settings:
         with gr.Accordion("Advanced", open=False):
             self.controls |= {name: self._control(name) for name in offered if name not in FIRST}
         self.quality.input(
-            lambda quality: [_shown(value) for value in self._presets[quality].values()],
+            lambda quality: [as_typed(value) for value in self._presets[quality].values()],
             self.quality,
             [self.controls[name] for name in self._presets[STANDARD]],
             show_progress="hidden",
@@ -125,10 +125,10 @@ class Settings:
             return gr.Checkbox(value, **text)
         if get_origin(field.annotation) is Literal:
             return gr.Dropdown(list(get_args(field.annotation)), value=value, **text)
-        return gr.Textbox(_shown(value), max_lines=1, **text)
+        return gr.Textbox(as_typed(value), max_lines=1, **text)
 
 
-def _shown(value: object) -> str:
+def as_typed(value: object) -> str:
     """An option's value as it is typed."""
     if isinstance(value, tuple):
         return ",".join(map(str, value))

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class Cancelled(BaseException):
-    """The batch is to end; not an error of the item."""
+    """Who asked for a fill wants it no more; not an error of it."""
 
 
 @dataclass

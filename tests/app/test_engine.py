@@ -16,7 +16,8 @@ from PIL import Image
 
 from neuralpatch_cuda import InpaintConfig, Inpainter
 from neuralpatch_cuda.app import engine as module
-from neuralpatch_cuda.app.engine import PAINTERS, Cancelled, Engine, TimeLimitError
+from neuralpatch_cuda.app.engine import Engine, TimeLimitError
+from neuralpatch_cuda.batch.work import PAINTERS, Cancelled
 from neuralpatch_cuda.errors import ImageError, MaskError, NeuralPatchError
 from neuralpatch_cuda.imaging.files import Photograph
 from neuralpatch_cuda.imaging.metadata import Metadata
