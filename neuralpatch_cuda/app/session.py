@@ -134,7 +134,7 @@ class Session:
         """Read a file; what is wrong with it is told with the name that the user knows."""
         try:
             return read(path, self.largest)
-        except (ImageError, FileNotFoundError) as error:
+        except (ImageError, MaskError, FileNotFoundError) as error:
             raise ImageError(str(error).replace(str(path), name)) from None
 
     def path(self, name: str) -> Path:

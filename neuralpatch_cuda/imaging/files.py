@@ -12,13 +12,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageMode, UnidentifiedImageError, _imaging
 
 from neuralpatch_cuda.errors import ImageError, OutputError
 from neuralpatch_cuda.imaging import deep
-from neuralpatch_cuda.imaging.images import COLOUR_MODES, LUMA, NATIVE_MODES, Array, size_of, upright
+from neuralpatch_cuda.imaging.images import COLOUR_MODES, NATIVE_MODES, Array, size_of, upright
 from neuralpatch_cuda.imaging.metadata import Metadata
+from neuralpatch_cuda.imaging.painted import painted
 from neuralpatch_cuda.imaging.whole import check_place, reason_of, written_whole
 
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -102,24 +102,16 @@ def read_image(path: str | Path, largest: int = LARGEST) -> Photograph:
     return photograph
 
 
-def read_mask(path: str | Path, largest: int = LARGEST) -> Image.Image | Array:
-    """Read an image file as a mask, for `masks.to_hole`.
+def read_mask(path: str | Path, largest: int = LARGEST) -> Array:
+    """Read an image file as a mask, by the rule of `masks.to_hole` for images.
 
     Returns:
-        A PIL image; or array `[H, W]`, uint16, of a file with 16 bits in several channels: luma over black.
+        `[H, W]`, bool; True = fill, or copy from here.
 
     Raises, Warns:
-        as `read_image`, but pixels of other kinds are left to `masks.to_hole`.
+        as `read_image`, but for pixels of other kinds, and as `painted.painted`.
     """
-    image: Image.Image | Array = _read(Path(path), largest).image
-    if isinstance(image, Image.Image):
-        return image
-    colours = image.shape[2] // 3 * 2 + 1
-    luma = image[..., :colours] @ np.array(LUMA if colours == 3 else (1.0,), np.float32)
-    if image.shape[2] > colours:
-        luma *= image[..., -1] / np.float32(65535)
-    mask: Array = luma.round().astype(np.uint16)
-    return mask
+    return painted(_read(Path(path), largest).image, f"mask {path}")
 
 
 def check_writable(path: str | Path, photograph: Photograph | None = None) -> None:

@@ -45,8 +45,7 @@ def upright(image: Image.Image) -> Image.Image:
     """
     image = ImageOps.exif_transpose(image)
     if image.mode in INDEXED_MODES:
-        transparent = image.mode == "PA" or "transparency" in image.info
-        image = image.convert("RGBA" if transparent else "RGB")
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     return image
 
 

@@ -13,7 +13,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from neuralpatch_cuda.errors import MaskError
-from neuralpatch_cuda.imaging.images import COLOUR_MODES, NATIVE_MODES, Array, upright
+from neuralpatch_cuda.imaging.images import Array
+from neuralpatch_cuda.imaging.levels import is_soft
+from neuralpatch_cuda.imaging.painted import RANGES, painted
 
 MaskLike: TypeAlias = Image.Image | Array | Tensor
 """A PIL image, a numpy array `[H, W]` or `[H, W, 1]`, or a tensor `[H, W]` or `[1, H, W]`; see `to_hole`."""
@@ -27,12 +29,11 @@ def to_hole(
 ) -> Tensor:
     """Bring a mask to the set of pixels that are to be filled. The mask itself is left alone.
 
-    White, non-zero, True = fill, from the middle of the range upwards:
-        - `PIL.Image`: luma of at least 128 of 255 over a black ground, so that transparent pixels are kept;
-          32768 for I;16, 0.5 for F. EXIF orientation is applied first;
-        - bool: True;
-        - integers: at least 128, or 32768 for uint16. Where no value is above 1, as in {0, 1}, 1 = fill;
-        - floating point: at least 0.5.
+    - Arrays and tensors: what is not 0, whatever the dtype, such as labels.
+    - `PIL.Image`, as it is seen, EXIF orientation applied: of two values the one that is not black, or else the
+      brighter; of more, what reaches half of the range (255; 65535 for 16 bits; 1 for F) in any channel.
+    - `PIL.Image` with transparency: what is painted on it, in whatever colour; if that is black with something
+      bright, transparent counts as black; in a photograph, the transparent part.
 
     Args:
         mask: the mask, of the image's height and width.
@@ -46,20 +47,21 @@ def to_hole(
 
     Raises:
         TypeError: not one of these types.
-        MaskError: another size than the image, another shape, values outside the range, or a mask that leaves
-            nothing to fill or nothing to copy from.
+        MaskError: another size than the image, another shape, PIL mode or dtype, NaN, or a mask that leaves nothing
+            to fill or nothing to copy from.
 
     Warns:
-        UserWarning: the mask covers more than half of the image.
+        UserWarning: the mask covers more than half of the image; it is soft, or a photograph, so that it is a guess
+            what it marks.
     """
     hole = _region(mask, size, "mask", resize) ^ invert
     if not hole.any():
         raise MaskError(
             "The mask is empty: it marks nothing to fill; white means fill"
-            + (", but it is inverted." if invert else ".")
+            f"{', but it is inverted' if invert else ''}{_found(mask)}."
         )
     if hole.all():
-        raise MaskError("The mask covers the whole image: nothing is left to copy from.")
+        raise MaskError(f"The mask covers the whole image: nothing is left to copy from{_found(mask)}.")
     share = hole.mean()
     if share > SUSPICIOUS_SHARE:
         warnings.warn(
@@ -97,7 +99,7 @@ def to_region(mask: MaskLike, size: tuple[int, int], resize: bool = False) -> Te
 
     Raises:
         TypeError: not one of these types.
-        MaskError: another size than the image, another shape, values outside the range, or nothing marked.
+        MaskError: another size than the image, another shape, PIL mode or dtype, NaN, or nothing marked.
     """
     region = _region(mask, size, "source mask", resize)
     if not region.any():
@@ -139,37 +141,51 @@ def _distance(hole: Array) -> Array:
 
 
 def _region(mask: MaskLike, size: tuple[int, int], name: str, resize: bool) -> Array:
-    """Where a mask of an image of this size is white, bool `[H, W]`."""
-    values = _values(mask)
+    """What a mask of an image of this size marks, bool `[H, W]`."""
+    marked = painted(mask, name) if isinstance(mask, Image.Image) else _not_zero(mask, name)
     height, width = size
-    if values.shape != size and resize and values.size:
+    if marked.shape != size and resize and marked.size:
         rows, columns = (
-            (np.arange(wanted) + 0.5) * given // wanted for wanted, given in zip(size, values.shape, strict=True)
+            (np.arange(wanted) + 0.5) * given // wanted for wanted, given in zip(size, marked.shape, strict=True)
         )
-        values = values[rows.astype(int)[:, None], columns.astype(int)]
-    if values.shape != size:
+        marked = marked[rows.astype(int)[:, None], columns.astype(int)]
+    if marked.shape != size:
         raise MaskError(
-            f"The {name} is {values.shape[1]} x {values.shape[0]} px but the image is {width} x {height} px; "
+            f"The {name} is {marked.shape[1]} x {marked.shape[0]} px but the image is {width} x {height} px; "
             "they must be of the same size, or resize_mask be set."
         )
-    return _threshold(values)
+    return marked
 
 
-def _values(mask: MaskLike) -> Array:
+def _not_zero(mask: Array | Tensor, name: str) -> Array:
+    """Where an array or a tensor is not 0, bool `[H, W]`."""
+    values = _values(mask)
+    if values.dtype == bool or not values.size:
+        return values.astype(bool, copy=False)
+    if values.dtype.kind not in "uif":
+        raise MaskError(f"A mask must be of bool, integer or floating point numbers, not {values.dtype}.")
+    top = float(values.max())
+    if math.isnan(top):
+        raise MaskError(f"The {name} has NaN values; replace them by 0, or by 1 where it is to mark something.")
+    if is_soft(values):
+        between = np.count_nonzero((values != 0) & (values != top)) / values.size
+        warnings.warn(
+            f"In the {name}, {100 * between:.3g}% of the pixels lie between 0 and {top:g}, as in soft or JPEG masks, "
+            f"and count as white; if that is not meant, threshold it, as in mask > {_half(top):g}.",
+            stacklevel=4,
+        )
+    marked: Array = values != 0
+    return marked
+
+
+def _values(mask: Array | Tensor) -> Array:
     """The mask as an array `[H, W]`."""
-    if isinstance(mask, Image.Image):
-        mask = upright(mask)
-        if mask.mode not in (*NATIVE_MODES, *COLOUR_MODES, "I"):
-            raise MaskError(f"Masks of PIL mode {mask.mode} are not supported; convert it to 1 or L.")
-        if mask.mode not in ("L", "I;16", "I;16B", "I", "F"):
-            mask = mask.convert("RGBA")
-            mask = Image.alpha_composite(Image.new("RGBA", mask.size, "black"), mask).convert("L")
-        return np.asarray(mask)
     if isinstance(mask, Tensor):
         form = "[H, W] or [1, H, W]"
         shape: tuple[int, ...] = mask.shape[1:] if mask.ndim == 3 and len(mask) == 1 else mask.shape
         mask = mask.detach().cpu()
-        array = (mask.float() if mask.is_floating_point() else mask).numpy()
+        known = not mask.is_floating_point() or mask.element_size() > 2  # to numpy, which has no bfloat16
+        array = (mask if known else mask.float()).numpy()
     elif isinstance(mask, np.ndarray):
         form = "[H, W] or [H, W, 1]"
         shape = mask.shape[:2] if mask.ndim == 3 and mask.shape[2] == 1 else mask.shape
@@ -181,17 +197,17 @@ def _values(mask: MaskLike) -> Array:
     return array.reshape(shape)
 
 
-def _threshold(values: Array) -> Array:
-    """Where the mask says fill, bool `[H, W]`."""
-    if values.dtype == bool:
-        return values
-    if values.dtype.kind not in "uif":
-        raise MaskError(f"A mask must be of bool, integer or floating point numbers, not {values.dtype}.")
-    whole = values.dtype.kind != "f"
-    top = (65535 if values.dtype.itemsize == 2 and values.dtype.kind == "u" else 255) if whole else 1
-    low, high = values.min(), values.max()
-    if not (low >= 0 and high <= top):  # also NaN
-        raise MaskError(f"A mask of {values.dtype} must have values from 0 to {top}, not from {low:g} to {high:g}.")
-    if whole and high <= 1:
-        return values > 0
-    return values >= (top + 1) // 2 if whole else values >= 0.5
+def _half(top: float) -> float:
+    """Half of the range of which a value is the highest or nearly."""
+    end = next((end for end in RANGES if 0.9 * end <= top <= end), None)
+    return top / 2 if end is None else 0.5 if end == 1 else end // 2
+
+
+def _found(mask: MaskLike) -> str:
+    """The values of an array or a tensor that has no 0, as the end of a sentence."""
+    if isinstance(mask, Image.Image):
+        return ""
+    values = _values(mask)
+    if values.dtype == bool or not values.all():
+        return ""
+    return f"; its values go from {values.min():g} to {values.max():g}, and only 0 counts as black"

@@ -76,23 +76,18 @@ def test_arrays_and_tensors(mask: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("below", "at", "dtype"),
-    [
-        (127, 128, np.uint8),
-        (127, 128, np.int32),
-        (32767, 32768, np.uint16),
-        (0.49, 0.5, np.float32),
-        (0, 1, np.uint8),
-    ],
+    ("mode", "dtype", "top"),
+    [("L", np.uint8, 255), ("I;16", np.uint16, 65535), ("I", np.int32, 255), ("F", np.float32, 1)],
 )
-def test_threshold(below: float, at: float, dtype: Any) -> None:
-    mask = np.full(SIZE, below, dtype)
-    mask[HOLE] = at
-    assert (to_hole(mask, SIZE).numpy() == HOLE).all()
-
-
-def test_jpeg_noise_is_not_a_hole() -> None:
-    assert (to_hole(np.maximum(WHITE, 3), SIZE).numpy() == HOLE).all()
+def test_pictures_of_several_values_are_cut_at_half_of_the_range(mode: str, dtype: Any, top: float) -> None:
+    half = 0.5 if dtype == np.float32 else (top + 1) // 2
+    mask = np.zeros(SIZE, dtype)
+    mask[HOLE], mask[5, 10], mask[12, 12] = half, top, half - (0.01 if top == 1 else 1)
+    image = Image.fromarray(mask)
+    assert image.mode == mode
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert (to_hole(image, SIZE).numpy() == HOLE).all()
 
 
 def test_orientation() -> None:
@@ -143,7 +138,8 @@ def test_no_feather() -> None:
         (Image.new("L", (31, 20)), {}, r"mask is 31 x 20 px but the image is 30 x 20 px"),
         (torch.zeros(0, 0), {}, "mask is 0 x 0 px"),
         (np.zeros(SIZE, bool), {}, "mask is empty: it marks nothing to fill; white means fill.$"),
-        (np.full(SIZE, 127, np.uint8), {}, "mask is empty"),
+        (np.full(SIZE, 127, np.uint8), {}, "covers the whole image: .* values go from 127 to 127, and only 0 counts"),
+        (np.full(SIZE, 127, np.uint8), {"invert": True}, "mask is empty: .* inverted; its values go from 127 to 127"),
         (np.ones(SIZE, bool), {"invert": True}, "mask is empty: .* but it is inverted"),
         (np.ones(SIZE, bool), {}, "covers the whole image: nothing is left to copy from"),
         (np.zeros(SIZE, bool), {"invert": True}, "covers the whole image"),
@@ -153,14 +149,11 @@ def test_no_feather() -> None:
         (torch.zeros(1, 1, *SIZE), {}, r"not \[1, 1, 20, 30\]"),
         (WHITE.astype(complex), {}, "bool, integer or floating point numbers, not complex128"),
         (np.full(SIZE, "x"), {}, "not <U1"),
-        (WHITE.astype(np.float32), {}, "mask of float32 must have values from 0 to 1, not from 0 to 255"),
-        (
-            WHITE.astype(np.int64) * 257,
-            {},
-            "mask of int64 must have values from 0 to 255, not from 0 to 65535",
-        ),
-        (-HOLE.astype(int), {}, "from -1 to 0"),
-        (np.full(SIZE, np.nan), {}, "not from nan"),
+        (np.where(HOLE, np.nan, 0), {}, "mask has NaN values"),
+        (torch.from_numpy(np.where(HOLE, np.nan, 1)).half(), {}, "mask has NaN values"),
+        (Image.fromarray(np.where(HOLE, np.nan, 0).astype(np.float32)), {}, "mask has NaN values"),
+        (Image.new("RGBA", (30, 20)), {}, "mask is empty: it is transparent all over"),
+        (Image.fromarray(np.arange(600, dtype=np.int32).reshape(SIZE) * 1000), {}, "values up to 599000"),
         (Image.new("LAB", (30, 20)), {}, "PIL mode LAB are not supported"),
     ],
 )
