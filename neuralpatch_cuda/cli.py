@@ -47,7 +47,13 @@ app = typer.Typer(
 
 ImageArgument = Annotated[Path, typer.Argument(metavar="IMAGE", help="The photograph.", show_default=False)]
 MaskArgument = Annotated[
-    Path, typer.Argument(metavar="MASK", help="The mask, of the photograph's size; white = fill.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="MASK",
+        help="The mask, of the photograph's size: what is white, or painted in another colour on black or on nothing, "
+        "is filled.",
+        show_default=False,
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda or cuda:N.")]
 QualityOption = Annotated[

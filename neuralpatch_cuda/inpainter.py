@@ -219,7 +219,8 @@ class Inpainter:
         Args:
             image: PIL image; or array `[H, W]` or `[H, W, C]`, uint8, uint16 or float in [0, 1]; or tensor
                 `[C, H, W]`, uint8 or float in [0, 1].
-            mask: PIL image, array or tensor of the same height and width; white, non-zero or True = fill.
+            mask: of the same height and width. Of an array or a tensor, what is not 0 is filled; of a PIL image what
+                is white, or painted in another colour on black or on nothing, see `to_hole`.
             source_mask: the same, of the part of the image that patches may be taken from, however far from the hole;
                 by default its surroundings, see `InpaintConfig.context`.
             exemplars: other images that patches may be taken from as well, of any size, such as photographs of the

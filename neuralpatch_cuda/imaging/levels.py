@@ -20,6 +20,8 @@ edges have about 0.5, JPEG masks of quality 20 about 1.5, and 3 if their colours
 BLOCK = 8
 """Side in pixels of a block of a JPEG file, beyond which an edge leaves no clear trace."""
 
+FEW_BLOCKS = 2
+"""What is left of strokes that end at the image's border may be faint in so many blocks."""
 
 FEW_LEVELS = 16
 """Paint has no more values; a slope or a photograph has."""
@@ -52,12 +54,13 @@ def is_unclear(values: Array, marked: Array, top: float) -> bool:
     ground = np.quantile(rest[:: len(rest) // SAMPLE + 1], 0.1, method="lower") if len(rest) else 0
     dark = values <= ground + top / 16
     faint = ~(marked | dark)
-    if _flatness(values, faint) > 0 or _flatness(values, ~marked & (values > ground)) > 0.2:
+    if _flatness(values, faint) > 0 or _flatness(values, ~marked & (values > ground)) > 0.4:
         return True
     border = sum(int(np.count_nonzero(np.diff(marked, axis=axis))) for axis in (0, 1))
     if np.count_nonzero(faint) > EDGE_WIDTH * border:
         return True
-    if (_in_blocks(faint & (values > ground + top / 4)) & ~_near_blocks(marked)).any():
+    lost = _in_blocks(faint & (values > ground + top / 4)) & ~_near_blocks(marked)
+    if np.count_nonzero(lost) > FEW_BLOCKS:
         return True
     rows, columns = sample(~_near_blocks(dark))
     inside = np.unique(values[rows * BLOCK, columns * BLOCK])
