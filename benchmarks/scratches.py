@@ -32,6 +32,25 @@ def scratched(size: tuple[int, int], count: int, seed: int = 0) -> Image.Image:
     return mask
 
 
+def damaged(size: tuple[int, int], scratches: int = 40, spots: int = 12, seed: int = 0) -> Image.Image:
+    """A mask as of an old print: long curved scratches that cross, 1 to 5 px wide, and spots of 10 to 30 px."""
+    generator = np.random.default_rng(seed)
+    mask = Image.new("L", size)
+    draw = ImageDraw.Draw(mask)
+    across, down = np.array(size)
+    for _ in range(scratches):
+        ends = generator.uniform(-0.1, 1.1, (2, 2)) * (across, down)
+        bend = generator.uniform(-0.1, 0.1) * (ends[1] - ends[0])[::-1] * (1, -1)
+        steps = np.linspace(0, 1, 60)[:, None]
+        points = ends[0] + steps * (ends[1] - ends[0]) + np.sin(np.pi * steps) * bend
+        draw.line([tuple(point) for point in points], fill=255, width=int(generator.integers(1, 6)))
+    for _ in range(spots):
+        x, y = generator.uniform(0, across), generator.uniform(0, down)
+        width, height = generator.uniform(10, 30, 2) / 2
+        draw.ellipse((x - width, y - height, x + width, y + height), fill=255)
+    return mask
+
+
 def main(
     photo: Annotated[Path, typer.Argument(help="A photograph.")],
     out: Annotated[Path, typer.Option(help="JSON file for the figures.")],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar, overload
@@ -25,23 +26,30 @@ from neuralpatch_cuda.networks.texture import STRIDE, TextureNetwork
 from neuralpatch_cuda.networks.weights import load_texture_network
 from neuralpatch_cuda.pipeline import ahead, in_order
 from neuralpatch_cuda.stages import stage
-from neuralpatch_cuda.synthesis.boxes import Box
+from neuralpatch_cuda.synthesis.boxes import Box, bounding_box
 from neuralpatch_cuda.synthesis.content import resolve_content_network
+from neuralpatch_cuda.synthesis.fallback import find_patches
 from neuralpatch_cuda.synthesis.layout import Matches
 from neuralpatch_cuda.synthesis.memory import default_budget
 from neuralpatch_cuda.synthesis.pyramid import is_thin, resize, scale_sizes, shrink
 from neuralpatch_cuda.synthesis.scale import ScaleResult, ScaleSettings, synthesise
 from neuralpatch_cuda.synthesis.search import Searches
 from neuralpatch_cuda.synthesis.sources import Exemplar, Sources, sources_of
+from neuralpatch_cuda.synthesis.thin import HALO, LEAST_SIDE, TILE, Division, divide, interpolate
+from neuralpatch_cuda.synthesis.tiles import tiles
 from neuralpatch_cuda.synthesis.windows import Window, find_windows
 
 T = TypeVar("T")
 
 THIN_ITERATIONS = 5
-"""At most, for scratches and wires on their finest scale; on coarser ones they are left as they start."""
+"""At most, for scratches and wires, which have no other scale than the photograph's."""
 
 BLOTCH = 8
 """Pixels of the coarsest scale between which noise changes: a cell of relu4_1, so that other patches are matched."""
+
+SHORTAGE = "Near a hole, no patch of known pixels of the usual size is left to copy from"
+SMALLER_PATCHES = "smaller ones were copied, which hold less texture"
+NO_PATCHES = "the content network's prediction was kept, which is blurred"
 
 LEAST_BUDGET = 2**26
 """Bytes; a GPU that has less to spare is given up."""
@@ -126,6 +134,8 @@ class Recorder:
     scale: int = 0
     scales: int = 0
     stopped: bool = False
+    shortage: str | None = None
+    """What was done about a hole that left no known patch of the usual size."""
 
     def iteration(self, iteration: int, iterations: int, loss: float) -> bool:
         """Tell the callback; False when it wants no more."""
@@ -242,25 +252,36 @@ class Inpainter:
         config = self.config
         with stage("prepare image and mask"):
             least = config.patch_size * min(map(STRIDE.__getitem__, self._texture.layers))
-            output = working_copy(image, least)
+            output = working_copy(image)
             size = size_of(output)
             hole = to_hole(mask, size, config.invert_mask, config.mask_dilate, config.resize_mask)
             region = None if source_mask is None else to_region(source_mask, size, config.resize_mask)
             others = tuple(Exemplar.whole(to_rgb(each, least).to(self.device)) for each in exemplars)
             # What is blended around the hole must have been synthesised, too.
             unknown = grow(hole, config.feather)
-            windows = find_windows(unknown, config.context)
+            if region is not None and not exemplars and not (region & ~unknown).any():
+                raise MaskError("The source mask marks no known pixel: there is nothing to copy from.")
+            parts = divide(unknown)
+            windows = find_windows(parts.thick, config.context)
+            thick = len(windows)
+            windows += find_windows(parts.strips, context=0)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         generator = torch.Generator().manual_seed(config.seed)
         record = Recorder(callback, on_scale, windows)
+        self._fill_thin(output, hole, parts)
         try:
             for record.window, window in enumerate(windows):
-                self._fill_holes(output, hole, unknown, window, region, others, generator, record)
+                unknown, fill = parts.thick, self.fill_window
+                if record.window >= thick:
+                    unknown, fill = parts.strips, self.sharpen_strips
+                self._fill_holes(output, hole, unknown, window, fill, region, others, generator, record)
         except torch.OutOfMemoryError as error:
             raise DeviceError(
                 f"{self.device} has too little memory for this hole; use less context or the CPU."
             ) from error
+        if record.shortage:
+            warnings.warn(f"{SHORTAGE}; {record.shortage}.", stacklevel=2)
         info = record.info
         info.seconds = time.perf_counter() - started
         if self.device.type == "cuda":
@@ -293,12 +314,32 @@ class Inpainter:
         # By one thread it is the caller's: see `batch.local.run_here`.
         return in_order(fill, fetched, workers=jobs) if jobs > 1 else map(fill, fetched)
 
+    def _fill_thin(self, output: ImageT, hole: Tensor, parts: Division) -> None:
+        """Interpolate a hole's thin parts in the output, tile by tile."""
+        if not parts.thin.any():
+            return
+        whole = Box(0, 0, *hole.shape)
+        side = TILE if min(hole.shape) >= LEAST_SIDE else max(hole.shape)
+        for tile in tiles(bounding_box(parts.thin), side):
+            if not parts.thin[tile.slices].any():
+                continue
+            box = tile.grown(HALO).intersection(whole)
+            own = torch.zeros(box.height, box.width, dtype=torch.bool)
+            own[tile.inside(box)] = parts.thin[tile.slices]
+            part = cut(output, box)
+            with stage("thin holes"):
+                filled = interpolate(to_rgb(part).cpu(), parts.thin[box.slices], parts.thick[box.slices])
+            with stage("composite"):
+                weight = feather_weight(hole[box.slices], self.config.feather) * own
+                paste(output, composite(part, filled, weight), box)
+
     def _fill_holes(
         self,
         output: ImageT,
         hole: Tensor,
         unknown: Tensor,
         window: Window,
+        fill: Callable[[Tensor, Tensor, Sources, torch.Generator, Recorder], Tensor],
         region: Tensor | None,
         exemplars: tuple[Exemplar, ...],
         generator: torch.Generator,
@@ -312,11 +353,9 @@ class Inpainter:
             pixels = to_rgb(part).to(self.device)
             sources = sources_of(lambda box: to_rgb(cut(output, box)).cpu(), unknown, box, region, exemplars)
         # Parts of later windows' holes are filled along, for what is around them, and given up again.
-        filled = self.fill_window(
-            pixels, unknown[rows, columns].to(self.device), sources.to(self.device), generator, record
-        )
+        filled = fill(pixels, unknown[rows, columns].to(self.device), sources.to(self.device), generator, record)
         with stage("composite"):
-            weight = feather_weight(hole[rows, columns] & own, self.config.feather) * own
+            weight = feather_weight(hole[rows, columns], self.config.feather) * own
             paste(output, composite(part, filled, weight), box)
         unknown[rows, columns] &= ~own
 
@@ -331,34 +370,58 @@ class Inpainter:
         record.scales = len(sizes)
         matches: dict[str, Matches] = {}
         least = config.patch_size * STRIDE[self._texture.layers[-1]]
+        usual = self._network_at(sizes[-1]), config.patch_size
+        found = find_patches(*usual, mask, sources.at(sizes[-1], least))
+        if found != usual:
+            record.shortage = SMALLER_PATCHES if found else NO_PATCHES
         for record.scale, size in enumerate(sizes):
             with stage("resize"):
                 known, hole = shrink(image, mask, size)
                 x = torch.where(hole, resize(x, size).clamp(0, 1), known)
             if config.noise > 0 and record.scale == 0:
                 x = torch.where(hole, (x + config.noise * blotches(size, generator).to(x)).clamp(0, 1), x)
-            iterations = 0 if record.stopped else iterations_at(config, record.scale, sizes, hole)
-            settings = ScaleSettings(
-                alpha=config.alpha,
-                beta=config.beta,
-                content_weight=at_scale(config.content_weight, record.scale),
-                iterations=iterations,
-                rematch_every=config.rematch_every,
-                tolerance=config.tolerance,
-                patch_size=config.patch_size,
-                optimizer=config.optimizer,
-                searches=Searches(config.search, matches, config.seed),
-                memory_budget=config.memory_budget,
-            )
-            network = self._fine_texture if is_fine(config, size) else self._texture
+            # What lies around a thin hole says more than any synthesis at a coarse scale.
+            idle = record.stopped or found is None or is_thin(hole)
+            iterations = 0 if idle else iterations_at(config, record.scale, sizes)
+            network, patch_size = found if found and found != usual else (self._network_at(size), config.patch_size)
+            settings = self._settings(iterations, record.scale, patch_size, matches)
             result = self._synthesise(network, x, hole, settings, sources.at(size, least), record)
-            if size == sizes[-1] and not result.layers:
-                raise MaskError(
-                    "No patch of known pixels is left near the hole to copy from; use a smaller mask or more context."
-                )
             x, matches = result.image, result.matches or matches
             record.finish_scale(result)
         return x
+
+    def sharpen_strips(
+        self, image: Tensor, mask: Tensor, sources: Sources, generator: torch.Generator, record: Recorder
+    ) -> Tensor:
+        """Give interpolated strips the texture around them, at the photograph's scale; arguments of `fill_window`."""
+        height, width = mask.shape
+        record.scale, record.scales = 0, 1
+        iterations = 0 if record.stopped else strip_iterations(self.config, (height, width))
+        finest = len(scale_sizes(height, width, self.config.scales)) - 1
+        settings = self._settings(iterations, finest, self.config.patch_size, {})
+        result = self._synthesise(self._network_at((height, width)), image, mask, settings, sources, record)
+        record.finish_scale(result)
+        return result.image
+
+    def _settings(self, iterations: int, scale: int, patch_size: int, coarser: dict[str, Matches]) -> ScaleSettings:
+        """Of a scale, by how often it is optimised, its number, its patches, and the matches of the scale below."""
+        config = self.config
+        return ScaleSettings(
+            alpha=config.alpha,
+            beta=config.beta,
+            content_weight=at_scale(config.content_weight, scale),
+            iterations=iterations,
+            rematch_every=config.rematch_every,
+            tolerance=config.tolerance,
+            patch_size=patch_size,
+            optimizer=config.optimizer,
+            searches=Searches(config.search, coarser, config.seed),
+            memory_budget=config.memory_budget,
+        )
+
+    def _network_at(self, size: tuple[int, int]) -> TextureNetwork:
+        """The texture network of a scale of this height and width."""
+        return self._fine_texture if is_fine(self.config, size) else self._texture
 
     def _synthesise(
         self,
@@ -412,14 +475,16 @@ def is_fine(config: InpaintConfig, size: tuple[int, int]) -> bool:
     return config.fine_side is not None and min(size) > config.fine_side
 
 
-def iterations_at(config: InpaintConfig, scale: int, sizes: Sequence[tuple[int, int]], hole: Tensor) -> int:
-    """How often a scale is optimised at most, by its number, the sizes of all scales, and its hole, bool `[H, W]`."""
+def iterations_at(config: InpaintConfig, scale: int, sizes: Sequence[tuple[int, int]]) -> int:
+    """How often a scale is optimised at most, by its number and the sizes of all scales."""
     iterations = at_scale(config.iterations, scale)
-    if is_fine(config, sizes[scale]):
-        iterations = min(iterations, config.fine_iterations)
-    if is_thin(hole):
-        iterations = min(iterations, THIN_ITERATIONS) if scale == len(sizes) - 1 else 0
-    return iterations
+    return min(iterations, config.fine_iterations) if is_fine(config, sizes[scale]) else iterations
+
+
+def strip_iterations(config: InpaintConfig, size: tuple[int, int]) -> int:
+    """How often thin strips in a window of this height and width are sharpened at most, at its own scale."""
+    sizes = scale_sizes(*size, config.scales)
+    return min(iterations_at(config, len(sizes) - 1, sizes), THIN_ITERATIONS)
 
 
 def at_scale(values: T | tuple[T, ...], scale: int) -> T:

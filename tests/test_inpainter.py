@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +18,7 @@ from neuralpatch_cuda import InpaintConfig, Inpainter, inpaint
 from neuralpatch_cuda.errors import DeviceError, MaskError, NetworkError
 from neuralpatch_cuda.imaging.images import to_rgb
 from neuralpatch_cuda.inpainter import THIN_ITERATIONS, Progress, at_scale
+from neuralpatch_cuda.synthesis.boxes import Box
 from neuralpatch_cuda.synthesis.scale import synthesise
 
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
@@ -201,7 +203,7 @@ def test_another_photograph_shows_what_the_hole_hides(photo: Image.Image, mask: 
     assert error(exemplars=[other], search="patchmatch") < 0.65 * error()
 
 
-def test_scratches_are_filled_from_scale_to_scale(photo: Image.Image) -> None:
+def test_scratches_are_interpolated(photo: Image.Image) -> None:
     mask = Image.new("L", photo.size)
     draw = ImageDraw.Draw(mask)
     for i in range(12):
@@ -209,9 +211,23 @@ def test_scratches_are_filled_from_scale_to_scale(photo: Image.Image) -> None:
     hole = np.asarray(mask) > 0
     original = np.asarray(photo).astype(float)
     result = Inpainter()(np.where(hole[..., None], np.uint8(255), np.asarray(photo)), hole, return_info=True)
-    assert [len(scale.losses) for scale in result.info.scales] == [0, THIN_ITERATIONS]
+    assert not result.info.scales
     error = np.square(result.image - original)[hole].mean()
-    assert error < 0.1 * np.square(original - original[~hole].mean(0))[hole].mean()
+    assert error < 0.06 * np.square(original - original[~hole].mean(0))[hole].mean()
+
+
+def test_a_spot_on_a_scratch_is_synthesised_and_the_scratch_is_not(photo: Image.Image) -> None:
+    hole = np.zeros((200, 300), np.bool_)
+    hole[100:102, 10:290] = hole[40:190, 220:226] = True
+    hole[90:112, 60:84] = True
+    result = Inpainter()(np.where(hole[..., None], np.uint8(255), np.asarray(photo)), hole, return_info=True)
+    spot, strip = result.info.scales[0], result.info.scales[-1]
+    assert spot.box.contains(Box(90, 60, 112, 84)) and len(spot.losses) == InpaintConfig().iterations
+    assert strip.box.contains(Box(40, 220, 190, 226)) and len(strip.losses) == THIN_ITERATIONS
+    original = np.asarray(photo).astype(float)
+    assert (result.image[~hole] == original[~hole]).all()
+    error = np.square(result.image - original)[hole].mean()
+    assert error < 0.25 * np.square(original - original[~hole].mean(0))[hole].mean()
 
 
 def test_fine_scales_do_with_less(photo: Image.Image, mask: np.ndarray) -> None:
@@ -246,15 +262,60 @@ def test_a_source_mask_must_mark_something_of_the_image(painter: Inpainter, phot
         painter(photo, mask, source_mask=np.zeros_like(mask))
     with pytest.raises(MaskError, match="The source mask is 299 x 200 px"):
         painter(photo, mask, source_mask=mask[:, 1:])
-    with pytest.raises(MaskError, match="No patch"):
+    with pytest.raises(MaskError, match="The source mask marks no known pixel"):
         painter(photo, mask, source_mask=mask)
 
 
-def test_without_known_patches_there_is_a_clear_error(painter: Inpainter) -> None:
-    mask = np.ones((40, 40), np.bool_)
-    mask[:, :4] = False
-    with pytest.warns(UserWarning, match="invert"), pytest.raises(MaskError, match="No patch"):
-        painter(np.zeros((40, 40, 3), np.uint8), mask)
+def with_hole(height: int, width: int, *box: int) -> np.ndarray:
+    """A mask with a hole from one pixel to another: top, left, bottom, right."""
+    hole = np.zeros((height, width), np.bool_)
+    hole[box[0] : box[2], box[1] : box[3]] = True
+    return hole
+
+
+ROWS, COLUMNS = np.mgrid[:96, :120]
+
+WITHOUT_PATCHES = {
+    "an icon": (with_hole(24, 24, 7, 7, 16, 16), "smaller ones"),
+    "a large hole": (with_hole(32, 32, 10, 10, 21, 21), "smaller ones"),
+    "a row of pixels": (with_hole(40, 60, 1, 0, 40, 60), "content network"),
+    "squares with narrow gaps": ((ROWS % 18 < 10) & (COLUMNS % 18 < 10), "smaller ones"),
+    "one known pixel": (~with_hole(70, 50, 3, 4, 4, 5), "content network"),
+    "a few pixels": (with_hole(5, 9, 1, 1, 4, 6), None),
+    "one row": (with_hole(1, 50, 0, 20, 1, 31), None),
+    "a grid of lines": ((ROWS % 12 < 2) | (COLUMNS % 12 < 2), None),
+    "every second row": (ROWS % 2 == 1, None),
+    "salt": (np.random.default_rng(0).random((96, 120)) < 0.5, None),
+}
+"""Holes that leave no clean patch, and what is told about it."""
+
+
+@pytest.mark.filterwarnings("ignore:The mask covers")
+@pytest.mark.parametrize("name", WITHOUT_PATCHES)
+def test_without_known_patches_the_next_best_is_done(photo: Image.Image, name: str) -> None:
+    hole, told = WITHOUT_PATCHES[name]
+    original = np.asarray(photo.resize(hole.shape[::-1]))
+    painter = Inpainter(InpaintConfig(iterations=5))
+    expected = pytest.warns(UserWarning, match=f"no patch of known pixels .*; .*{told}") if told else nullcontext()
+    with expected as warned:
+        filled = painter(np.where(hole[..., None], np.uint8(255), original), hole)
+    assert told is None or sum("no patch" in str(each.message) for each in warned) == 1
+    assert (filled[~hole] == original[~hole]).all()
+    error, spread = filled[hole].astype(int) - original[hole], original.astype(int) - original.mean((0, 1))
+    if told is None:
+        assert np.square(error).mean() < 0.3 * np.square(spread).mean()
+    assert filled[hole].std() > 0 and np.abs(error).mean() < 3 * np.abs(spread).mean()
+
+
+@pytest.mark.filterwarnings("ignore:The mask covers")
+@pytest.mark.parametrize("network", ["content-adv", "exemplar", "combined"])
+def test_every_content_network_has_something_for_small_images(photo: Image.Image, network: str) -> None:
+    painter = Inpainter(InpaintConfig(content_network=network, iterations=1))
+    for size in (16, 19, 32):
+        hole = with_hole(size, size, 3, 3, size - 5, size - 4)
+        with pytest.warns(UserWarning, match="no patch of known pixels"):
+            filled = painter(np.asarray(photo.resize((size, size))), hole)
+        assert filled[hole].std() > 0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -370,7 +431,7 @@ def test_a_foreign_network_that_returns_no_image(photo: Image.Image, mask: np.nd
         painter(photo, mask)
 
 
-BRIEF = {"device": "cpu", "precision": "bf16", "iterations": 4, "rematch_every": 2, "scales": 1}
+BRIEF = {"device": "cpu", "precision": "fp32", "iterations": 4, "rematch_every": 2, "scales": 1}
 
 
 def test_a_smaller_budget_gives_the_same_picture(photo: Image.Image, mask: np.ndarray) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.imaging.masks import grow
-from neuralpatch_cuda.inpainter import Inpainter, Progress, ScaleInfo, is_fine, iterations_at
+from neuralpatch_cuda.inpainter import Inpainter, Progress, ScaleInfo, is_fine, iterations_at, strip_iterations
 from neuralpatch_cuda.networks.texture import CHANNELS, LAYERS, STRIDE
 from neuralpatch_cuda.synthesis.boxes import Box
 from neuralpatch_cuda.synthesis.features import reach
@@ -32,6 +32,7 @@ from neuralpatch_cuda.synthesis.memory import MOST_PIXELS
 from neuralpatch_cuda.synthesis.pyramid import THIN, is_thin, resize, scale_sizes
 from neuralpatch_cuda.synthesis.scale import RIM
 from neuralpatch_cuda.synthesis.search import FIRST_ROUNDS, MANY_PRODUCTS, ROUNDS
+from neuralpatch_cuda.synthesis.thin import divide
 from neuralpatch_cuda.synthesis.windows import find_windows
 
 Work: TypeAlias = NDArray[np.float64]
@@ -47,6 +48,7 @@ COSTS = {
     "exact": 0.008,  # 10^9 pairs of a patch of the hole and one of the window, times channels
     "patchmatch": 16.0,  # 10^9 patches of the hole, times channels and rounds
     "membrane": 0.3,  # 10^6 pixels of the box that changes
+    "interpolated": 20.0,  # 10^6 thin pixels
     "photograph": 0.02,  # one
     "photograph pixels": 0.005,  # 10^6
     "window": 0.02,  # one
@@ -85,6 +87,17 @@ class Shape:
     """Patches that touch the hole, by the pixels per cell of their layer; only where there are some."""
 
 
+@dataclass(frozen=True)
+class Shapes:
+    """A hole, as far as the work that it makes depends on it."""
+
+    windows: list[list[Shape]]
+    """Of each window with thick holes, the hole at each scale, coarsest first."""
+    strips: list[Shape]
+    """Of each window with strips, the hole."""
+    thin_pixels: int
+
+
 @lru_cache(maxsize=8)
 def shapes_of(
     packed: bytes,
@@ -94,8 +107,8 @@ def shapes_of(
     scales: int | None,
     patch_size: int,
     strides: tuple[int, ...],
-) -> list[list[Shape]]:
-    """Of each window, the hole at each scale, coarsest first.
+) -> Shapes:
+    """The shapes of a hole.
 
     Args:
         packed: the hole, eight pixels to a byte.
@@ -104,10 +117,10 @@ def shapes_of(
         strides: pixels per cell of the layers.
     """
     pixels = np.unpackbits(np.frombuffer(packed, np.uint8), count=size[0] * size[1]).reshape(size).view(np.bool_)
-    unknown = grow(torch.from_numpy(pixels), feather)
+    parts = divide(grow(torch.from_numpy(pixels), feather))
     found = []
-    for window in find_windows(unknown, context):
-        part = unknown[window.box.slices]
+    for window in find_windows(parts.thick, context):
+        part = parts.thick[window.box.slices]
         image = Image.fromarray(part.numpy() * np.uint8(255))
         shapes: list[Shape] = []
         for height, width in reversed(scale_sizes(part.shape[0], part.shape[1], scales)):
@@ -115,7 +128,11 @@ def shapes_of(
             shapes.insert(0, shape_of(np.asarray(image) > 127, patch_size, strides))
         found.append(shapes)
         part &= ~window.own  # as it will be known to later windows
-    return found
+    strips = [
+        shape_of(parts.strips[window.box.slices].numpy(), patch_size, strides)
+        for window in find_windows(parts.strips, context=0)
+    ]
+    return Shapes(found, strips, int(parts.thin.sum()))
 
 
 def shape_of(hole: NDArray[np.bool_], patch_size: int, strides: tuple[int, ...]) -> Shape:
@@ -161,11 +178,8 @@ class ScaleWork:
         return self.until(self.iterations)
 
 
-def scale_work(config: InpaintConfig, shapes: Sequence[Shape], number: int) -> ScaleWork:
-    """Of a scale of a window, by the hole at all its scales and its number; as `Inpainter` would do it."""
-    shape, sizes = shapes[number], [each.size for each in shapes]
-    # Of the hole, only whether it is thin counts: one pixel that is or is not a part of it does for all.
-    iterations = iterations_at(config, number, sizes, torch.tensor([[not shape.thin]]))
+def scale_work(config: InpaintConfig, shape: Shape, iterations: int) -> ScaleWork:
+    """Of a scale, by its hole and how often it is optimised; as `Inpainter` would do it."""
     layers = config.layers
     if is_fine(config, shape.size):
         layers = tuple(layer for layer in layers if layer in config.fine_layers) or layers
@@ -202,6 +216,15 @@ def scale_work(config: InpaintConfig, shapes: Sequence[Shape], number: int) -> S
     tiled = products if box.height * box.width > MOST_PIXELS else 0
     iteration = work(iteration=1, pixels=pixels, products=products / 1e9, tiled_products=tiled / 1e9)
     return ScaleWork(iterations, config.rematch_every, once, iteration, matching)
+
+
+def window_work(config: InpaintConfig, shapes: Sequence[Shape]) -> list[ScaleWork]:
+    """Of each scale of a window with thick holes, by the hole at all its scales."""
+    sizes = [shape.size for shape in shapes]
+    return [
+        scale_work(config, shape, 0 if shape.thin else iterations_at(config, number, sizes))
+        for number, shape in enumerate(shapes)
+    ]
 
 
 @dataclass(frozen=True)
@@ -250,9 +273,17 @@ class Forecast:
         strides = tuple(sorted({STRIDE[layer] for layer in config.layers}))
         packed = np.packbits(hole.numpy(force=True)).tobytes()
         shapes = shapes_of(packed, size, config.feather, config.context, config.scales, config.patch_size, strides)
-        scales = [[scale_work(config, window, number) for number in range(len(window))] for window in shapes]
-        pixels = sum(shape.size[0] * shape.size[1] for window in shapes for shape in window) / 1e6
-        rest = work(photograph=1, photograph_pixels=hole.numel() / 1e6, window=len(shapes), window_pixels=pixels)
+        scales = [window_work(config, window) for window in shapes.windows]
+        scales += [[scale_work(config, strip, strip_iterations(config, strip.size))] for strip in shapes.strips]
+        windows = [*shapes.windows, *([strip] for strip in shapes.strips)]
+        pixels = sum(shape.size[0] * shape.size[1] for window in windows for shape in window) / 1e6
+        rest = work(
+            photograph=1,
+            photograph_pixels=hole.numel() / 1e6,
+            interpolated=shapes.thin_pixels / 1e6,
+            window=len(windows),
+            window_pixels=pixels,
+        )
         with self._lock:
             return Plan(scales, rest, self._costs)
 

@@ -133,9 +133,9 @@ class TextureNetwork(nn.Module):
         return self
 
     def narrowed(self, layers: Sequence[str]) -> TextureNetwork:
-        """The same network, its weights shared, as far as some of its layers need it."""
+        """The same network, its weights shared, as far as some of the layers up to its deepest need it."""
         other = copy.copy(self)
-        other.layers = tuple(layer for layer in self.layers if layer in layers)
+        other.layers = tuple(layer for layer in self.depth if layer in layers)
         other.depth = self.depth[: self.depth.index(other.layers[-1]) + 1]
         return other
 

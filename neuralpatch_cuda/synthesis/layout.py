@@ -96,6 +96,8 @@ def lay_out(mask: Tensor, stride: int, size: int, usable: Tensor, exemplars: Seq
         usable: pixels of the window that patches may be taken from, bool `[H, W]`; those of the hole are not.
         exemplars: the same of each exemplar, at least a patch wide and high.
     """
+    if min(mask.shape) < stride * size:
+        return None
     cells = to_cells(mask, stride)
     if not dilate_cells(cells, size).any():
         return None

@@ -130,12 +130,17 @@ def test_many_pairs_are_left_to_patchmatch() -> None:
     assert kinds(forecast.plan(CONFIG, hole_of(square(100))))["patchmatch"] == 0
 
 
-def test_a_thin_hole_is_left_alone_but_on_its_finest_scale() -> None:
-    scratch = Box(300, 100, 304, 900)
-    plan = Forecast().plan(CONFIG, hole_of(scratch))
-    assert [scale.iterations for scale in plan.scales[0]] == [0, 0, 0, 5]
-    thick = Forecast().plan(CONFIG, hole_of(replace(scratch, bottom=312)))
-    assert plan.seconds < thick.seconds / 3
+def test_a_hairline_is_interpolated_and_a_strip_sharpened_at_its_own_scale() -> None:
+    hairline, strip = Box(300, 100, 303, 900), Box(600, 100, 607, 900)
+    plan = Forecast().plan(CONFIG, hole_of(hairline, strip))
+    ((scale,),) = plan.scales
+    assert scale.iterations == 5
+    amounts = dict(zip(module.COSTS, plan.rest, strict=True))
+    assert amounts["interpolated"] == pytest.approx((3 + 7) * 800 / 1e6)
+    alone = Forecast().plan(CONFIG, hole_of(hairline))
+    assert alone.scales == [] and alone.seconds < plan.seconds / 2
+    thick = Forecast().plan(CONFIG, hole_of(hairline, replace(strip, bottom=612)))
+    assert plan.seconds < thick.seconds / 2
 
 
 def test_windows_are_summed() -> None:
@@ -160,12 +165,12 @@ def test_what_an_earlier_window_has_filled_is_known_to_a_later_one() -> None:
 
 def test_an_equal_hole_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
-    monkeypatch.setattr(module, "find_windows", lambda *of: looks.append(of) or [])
+    monkeypatch.setattr(module, "find_windows", lambda mask, context: looks.append((mask, context)) or [])
     forecast = Forecast()
     for config in (CONFIG, changed(CONFIG, iterations=5), changed(CONFIG, context=0.25)):
         forecast.plan(config, hole_of(square(77)))
     forecast.plan(CONFIG, hole_of(square(78)))
-    assert [context for _, context in looks] == [0.5, 0.25, 0.5]
+    assert [context for mask, context in looks if mask.any()] == [0.5, 0.25, 0.5]
 
 
 @pytest.mark.parametrize("factor", [0.02, 2.0, 50.0])
