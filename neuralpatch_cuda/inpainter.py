@@ -275,7 +275,7 @@ class Inpainter:
                 unknown, fill = parts.thick, self.fill_window
                 if record.window >= thick:
                     unknown, fill = parts.strips, self.sharpen_strips
-                self._fill_holes(output, hole, unknown, window, fill, region, others, generator, record)
+                self._fill_holes(output, hole, unknown, parts.strips, window, fill, region, others, generator, record)
         except torch.OutOfMemoryError as error:
             raise DeviceError(
                 f"{self.device} has too little memory for this hole; use less context or the CPU."
@@ -338,6 +338,7 @@ class Inpainter:
         output: ImageT,
         hole: Tensor,
         unknown: Tensor,
+        doubtful: Tensor,
         window: Window,
         fill: Callable[[Tensor, Tensor, Sources, torch.Generator, Recorder], Tensor],
         region: Tensor | None,
@@ -351,7 +352,7 @@ class Inpainter:
         with stage("prepare image and mask"):
             part = cut(output, box)
             pixels = to_rgb(part).to(self.device)
-            sources = sources_of(lambda box: to_rgb(cut(output, box)).cpu(), unknown, box, region, exemplars)
+            sources = sources_of(lambda box: to_rgb(cut(output, box)).cpu(), unknown, doubtful, box, region, exemplars)
         # Parts of later windows' holes are filled along, for what is around them, and given up again.
         filled = fill(pixels, unknown[rows, columns].to(self.device), sources.to(self.device), generator, record)
         with stage("composite"):

@@ -301,10 +301,10 @@ def test_without_known_patches_the_next_best_is_done(photo: Image.Image, name: s
         filled = painter(np.where(hole[..., None], np.uint8(255), original), hole)
     assert told is None or sum("no patch" in str(each.message) for each in warned) == 1
     assert (filled[~hole] == original[~hole]).all()
-    error, spread = filled[hole].astype(int) - original[hole], original.astype(int) - original.mean((0, 1))
     if told is None:
-        assert np.square(error).mean() < 0.3 * np.square(spread).mean()
-    assert filled[hole].std() > 0 and np.abs(error).mean() < 3 * np.abs(spread).mean()
+        error, spread = filled[hole].astype(int) - original[hole], original.astype(int) - original.mean((0, 1))
+        assert np.abs(error).mean() < 0.7 * np.abs(spread).mean()
+    assert filled[hole].std() > 0
 
 
 @pytest.mark.filterwarnings("ignore:The mask covers")

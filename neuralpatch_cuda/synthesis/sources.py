@@ -62,6 +62,7 @@ def resize_region(region: Tensor, size: tuple[int, int]) -> Tensor:
 def sources_of(
     read: Callable[[Box], Tensor],
     unknown: Tensor,
+    doubtful: Tensor,
     window: Box,
     region: Tensor | None,
     exemplars: tuple[Exemplar, ...],
@@ -71,17 +72,20 @@ def sources_of(
     Args:
         read: gives the photograph's pixels in a box, `[3, h, w]`.
         unknown: its holes, bool `[H, W]`.
+        doubtful: pixels that were interpolated and are too smooth to copy, bool `[H, W]`.
         window: the part that is filled now.
         region: the part that patches may be taken from, bool `[H, W]`; None for the window. Where it reaches beyond
             the window, it becomes an exemplar.
         exemplars: other images.
     """
     rows, columns = window.slices
+    sharp = ~doubtful[rows, columns]
     if region is None:
-        return Sources(torch.ones_like(unknown[rows, columns]), exemplars)
+        return Sources(sharp, exemplars)
     box = bounding_box(region)
     if not window.contains(box):
         down, across = box.slices
         hidden = unknown[down, across]
-        exemplars = (Exemplar(smooth_fill(read(box), hidden), region[down, across] & ~hidden), *exemplars)
-    return Sources(region[rows, columns], exemplars)
+        usable = region[down, across] & ~hidden & ~doubtful[down, across]
+        exemplars = (Exemplar(smooth_fill(read(box), hidden), usable), *exemplars)
+    return Sources(region[rows, columns] & sharp, exemplars)

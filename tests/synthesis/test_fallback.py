@@ -46,6 +46,15 @@ def test_the_first_choice_that_fits(
         assert found is not None and found[0] is wanted
 
 
+def test_a_few_patches_are_too_few() -> None:
+    hole = torch.ones(200, 200, dtype=torch.bool)
+    hole[:, :16] = False  # patches of 6 px, but for one of 12 px
+    hole[:, 8::16] = True
+    hole[60:72, :12] = False
+    found = find_patches(network("relu3_1"), 3, hole, Sources(torch.ones_like(hole)))
+    assert found is not None and found[0].layers == ("relu1_1",)
+
+
 def test_an_exemplar_has_patches_of_its_own() -> None:
     hole = known_frame(1)
     exemplar = Exemplar.whole(torch.rand(3, 40, 40))
