@@ -26,6 +26,7 @@ from neuralpatch_cuda.app.uploads import take_uploads_only
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import NeuralPatchError
 from neuralpatch_cuda.evaluation.figures import contact_sheet
+from neuralpatch_cuda.imaging.files import left_out
 from neuralpatch_cuda.imaging.images import Array
 from neuralpatch_cuda.imaging.masks import to_hole
 from neuralpatch_cuda.inpainter import InpaintInfo, Progress, ScaleInfo
@@ -306,6 +307,7 @@ class Page:
         before = session.picture
         assert before is not None and session.result is not None
         result = session.write_result()
+        missing = left_out(result.name, session.result)
         mask = session.write_picture(job.mask, f"{Path(session.name).stem}_mask.png")
         pictures = [session.write_picture(each, "picture.png") for each in (before, reduced(session.result))]
         sheet = session.write_picture(_sheet(info.scales), "scales.png")
@@ -315,7 +317,7 @@ class Page:
             self._download_mask: gr.update(value=str(mask), visible=True),
             self._sheet: str(sheet),
             self._command: _command(session.name, mask.name, result.name, job.config),
-            self._status: f"Filled in {_about(info.seconds)}.",
+            self._status: f"Filled in {_about(info.seconds)}. {html.escape(missing or '')}".rstrip(),
         }
 
     def cancel(self, request: gr.Request) -> Updates:

@@ -14,14 +14,12 @@ import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
 from neuralpatch_cuda.errors import ImageError
+from neuralpatch_cuda.imaging import png
 from neuralpatch_cuda.imaging.images import Array
 from neuralpatch_cuda.imaging.metadata import ICC_PROFILE, RESOLUTION, XMP, Metadata
 
 KINDS = ("PNG", "TIFF")
 """Pillow's names of the formats that are read and written."""
-
-PNG_HEAD = 33
-"""Bytes of a PNG file that come before any metadata: the signature and the header's chunk."""
 
 STRIP = 2**20
 """Bytes in a strip of a TIFF file, about."""
@@ -119,11 +117,11 @@ def _write_png(pixels: Array, file: BinaryIO, metadata: Metadata) -> None:
         content = image.copy(interpretation="rgb16" if channels > 2 else "grey16").pngsave_buffer(keep="none")
     except vips.Error as error:
         raise ValueError(str(error)) from error
-    file.write(content[:PNG_HEAD])
+    file.write(content[: png.HEAD])
     for name, chunk, _ in PngImagePlugin.getchunks(Image.new("L", (1, 1)), **metadata.options("PNG")):
         if name not in (b"IHDR", b"IDAT", b"IEND"):
             PngImagePlugin.putchunk(file, name, chunk)
-    file.write(memoryview(content)[content.index(b"IDAT", PNG_HEAD) - 4 :])  # without what libvips says of its own
+    file.write(memoryview(content)[content.index(b"IDAT", png.HEAD) - 4 :])  # without what libvips says of its own
 
 
 def _write_tiff(pixels: Array, file: BinaryIO, metadata: Metadata) -> None:

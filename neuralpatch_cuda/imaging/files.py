@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 from PIL import ExifTags, Image, ImageCms, ImageMode, UnidentifiedImageError, _imaging
 
 from neuralpatch_cuda.errors import ImageError, OutputError
-from neuralpatch_cuda.imaging import deep
+from neuralpatch_cuda.imaging import deep, heif, jpeg
+from neuralpatch_cuda.imaging.extras import Extras, bits_of
 from neuralpatch_cuda.imaging.images import COLOUR_MODES, NATIVE_MODES, Array, size_of, upright
 from neuralpatch_cuda.imaging.metadata import Metadata
 from neuralpatch_cuda.imaging.painted import painted
@@ -125,6 +126,9 @@ def check_writable(path: str | Path, photograph: Photograph | None = None) -> No
     Raises:
         OutputError: the suffix is unknown, the format cannot hold such an image, the folder does not exist,
             or the file may not be written.
+
+    Warns:
+        UserWarning: the file will be without some of the metadata. That is told once of a photograph and a format.
     """
     path = Path(path)
     _format(path)
@@ -137,6 +141,23 @@ def check_writable(path: str | Path, photograph: Photograph | None = None) -> No
             _encode(photograph.with_image(pixel), BytesIO(), path.suffix)
         except (OSError, ValueError) as error:
             raise OutputError(f"Cannot write {path}: {reason_of(error)}.") from error
+        _tell_what_is_left_out(path, photograph)
+
+
+def left_out(path: str | Path, photograph: Photograph) -> str | None:
+    """Say in a sentence which metadata do not go into a file; None if all do.
+
+    Raises:
+        OutputError: the suffix is unknown.
+    """
+    path = Path(path)
+    kind, _ = _format(path)
+    words = photograph.metadata.left_out(kind)
+    if not words:
+        return None
+    *first, last = words
+    listed = f"{', '.join(first)} and {last}" if first else last
+    return f"{path} is written without the photograph's {listed}."
 
 
 def write_image(photograph: Photograph, path: str | Path, quality: int | None = None) -> None:
@@ -150,12 +171,16 @@ def write_image(photograph: Photograph, path: str | Path, quality: int | None = 
 
     Raises:
         OutputError: it could not be written; `path` is untouched.
+
+    Warns:
+        UserWarning: as `check_writable`.
     """
     path = Path(path)
     _format(path)
     if quality is not None and not 1 <= quality <= 100:
         raise OutputError(f"Cannot write {path}: the quality must be from 1 to 100, not {quality}.")
     _check_image(path, photograph)
+    _tell_what_is_left_out(path, photograph)
     with written_whole(path) as file:
         _encode(photograph, file, path.suffix, quality)
 
@@ -181,6 +206,8 @@ def _read(path: Path, largest: int) -> Photograph:
 
 def _opened(path: Path) -> Image.Image:
     """An image of which nothing but the header is read yet, however large it is."""
+    if heif.is_heic(path):
+        return heif.open_heic(path)
     try:
         with _opening:  # a global variable of Pillow is changed; its own limit is lower than `LARGEST`
             Image.init()
@@ -198,16 +225,20 @@ def _opened(path: Path) -> Image.Image:
 
 def _decoded(path: Path, image: Image.Image, largest: int) -> Photograph:
     _check_size(path, image, largest)
-    frames = getattr(image, "n_frames", 1)
+    frames, bits = getattr(image, "n_frames", 1), bits_of(path, image)
     if deep.is_deep(path, image):
         pixels = deep.open_pixels(path)
         _check_size(path, pixels, largest)
-        metadata = Metadata.of(image)
+        metadata = Metadata.of(image, path)
         photograph = Photograph(deep.decode(pixels, image.getexif().get(ExifTags.Base.Orientation, 1)), metadata)
     else:
-        photograph = _with_plain_colours(path, Photograph(image, Metadata.of(image)))
-    if frames > 1:
-        warnings.warn(f"{path} has {frames} frames or pages, of which only the first is read.", stacklevel=4)
+        photograph = _with_plain_colours(path, Photograph(image, Metadata.of(image, path)))
+    if image.format == "MPO":
+        frames -= jpeg.previews_and_gain_maps(image, photograph.metadata.extras.left_out)
+    unread = [f"{frames} frames or pages, of which only the first is read"] if frames > 1 else []
+    unread += [f"{bits} bits per channel, of which 8 are read"] if bits > 8 else []
+    if unread:
+        warnings.warn(f"{path} has {', and '.join(unread)}.", stacklevel=4)
     return photograph
 
 
@@ -268,11 +299,14 @@ def _encode(photograph: Photograph, file: BinaryIO, suffix: str, quality: int | 
         options = metadata.jpeg
     if quality is not None and kind in AT_QUALITY:
         options = AT_QUALITY[kind] | {"quality": quality}
+    encoded = file if metadata.extras == Extras() else BytesIO()
     try:
         if isinstance(image, Image.Image):
-            image.save(file, kind, **options, **metadata.options(kind))
+            image.save(encoded, kind, **options, **metadata.options(kind))
         else:
-            deep.encode(image, file, kind, metadata)
+            deep.encode(image, encoded, kind, metadata)
+        if isinstance(encoded, BytesIO) and encoded is not file:
+            file.writelines(metadata.with_extras(kind, encoded.getvalue()))
     except (OSError, ValueError):
         raise
     except Exception as error:  # Pillow raises errors of many kinds on odd metadata
@@ -291,6 +325,15 @@ def _check_image(path: Path, photograph: Photograph) -> None:
     side, longest = max(photograph.size), LONGEST_SIDE.get(kind)
     if longest is not None and side > longest:
         raise OutputError(f"Cannot write {path}: {kind} can hold {longest} px each way, not {side}; use .png or .tif.")
+
+
+def _tell_what_is_left_out(path: Path, photograph: Photograph) -> None:
+    """Warn of the metadata that do not go into a file, if that was not done yet."""
+    kind, _ = _format(path)
+    told = photograph.metadata.told
+    if kind not in told and (sentence := left_out(path, photograph)):
+        warnings.warn(sentence, stacklevel=3)
+    told.add(kind)
 
 
 def _holds(suffix: str, image: Image.Image | Array) -> bool:

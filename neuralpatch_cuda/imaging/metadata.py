@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin
+
+from neuralpatch_cuda.imaging import foreign, heif, jpeg, photoshop, png, xmp
+from neuralpatch_cuda.imaging.extras import IPTC, LAYERS, Extras, extras_of
 
 LAYOUT_TAGS = {
     ExifTags.Base.NewSubfileType,
@@ -31,8 +36,8 @@ LAYOUT_TAGS = {
 """TIFF tags that say how one file holds its pixels; Pillow gives them as EXIF data, not to be copied."""
 
 XMP, ICC_PROFILE = ExifTags.Base.XMLPacket, ExifTags.Base.InterColorProfile
-PHOTOSHOP = {ExifTags.Base.ImageResources, 37724}
-"""TIFF tags of Photoshop's own data: previews and layers, which show what is to be filled."""
+PHOTOSHOP = {ExifTags.Base.ImageResources, IPTC, LAYERS}
+"""TIFF tags of what `Extras` has."""
 
 RESOLUTION = (ExifTags.Base.XResolution, ExifTags.Base.YResolution)
 LARGEST_DPI = 65535
@@ -51,32 +56,50 @@ class Metadata:
     """Pixels per inch, across and down."""
     jpeg: dict[str, Any] = field(default_factory=dict)
     """How a JPEG file was compressed, as options for Pillow; empty for other files."""
+    extras: Extras = field(default_factory=Extras)
+    """What few files have."""
+    told: set[str] = field(default_factory=set, repr=False, compare=False)
+    """Formats of which `left_out` was told already, which is done once."""
 
     @classmethod
-    def of(cls, image: Image.Image) -> Metadata:
+    def of(cls, image: Image.Image, path: Path) -> Metadata:
         """The metadata of an opened file, for its image once that is upright.
 
         Args:
             image: as opened: of a TIFF file, Pillow gives no metadata once the pixels are read.
+            path: its file.
         """
         if image.format == "PNG":
             image.load()  # metadata may follow the pixels
         exif = image.getexif()
-        xmp = image.info.get("xmp")
+        own, pictures = _photographs_own(exif)
+        packet, announced = xmp.cleaned(image.info.get("xmp") or b"")
+        extras = extras_of(path, image)
+        left_out = tuple(dict.fromkeys([*extras.left_out, *announced, *pictures]))
+        has_shape = any(chunk.name == b"pHYs" for chunk in extras.chunks)  # of pixels, without a resolution
         return cls(
-            icc_profile=image.info.get("icc_profile"),
-            exif=_photographs_own(exif),
-            xmp=xmp and re.sub(rb'(tiff:Orientation(?:\s*=\s*["\']|>))[2-8]', rb"\g<1>1", xmp),
-            dpi=_dpi(image.info.get("dpi"), exif),
+            icc_profile=image.info.get("icc_profile") or extras.icc_profile,
+            exif=own,
+            xmp=packet or None,
+            dpi=None if has_shape else _dpi(image.info.get("dpi"), exif),
             jpeg=_compression(image),
+            extras=replace(extras, left_out=left_out),
         )
+
+    def left_out(self, kind: str) -> list[str]:
+        """What does not go into a file of a Pillow format, in words that follow "without the photograph's"."""
+        words = self.extras.left_out_of(kind, self.icc_profile is not None)
+        if kind == "BMP":
+            own = {"ICC profile": self.icc_profile, "EXIF data": self.exif, "XMP data": self.xmp}
+            words += [word for word, data in own.items() if data]
+        return list(dict.fromkeys(words))
 
     def tags(self, kind: str) -> Image.Exif:
         """The EXIF data as they go into a file of a Pillow format; a TIFF file's XMP data are among them."""
         tags = Image.Exif()
         tags.load(self.exif)
-        if kind == "TIFF" and self.xmp:
-            tags[XMP] = self.xmp
+        if kind == "TIFF":
+            tags.update(self._tiff_tags())
         if kind in ("WEBP", "AVIF") and self.dpi and not all(tag in tags for tag in RESOLUTION):
             tags[ExifTags.Base.ResolutionUnit] = 2
             for tag, dpi in zip(RESOLUTION, self.dpi, strict=True):
@@ -97,14 +120,43 @@ class Metadata:
             options["xmp"] = self.xmp
         return options
 
+    def with_extras(self, kind: str, content: bytes) -> Iterator[bytes | memoryview]:
+        """The parts of a file, as Pillow or libvips made it, with what these do not write."""
+        extras = self.extras
+        if kind == "PNG":
+            own = [png.comment_chunk(comment) for comment in extras.comments]
+            if extras.photoshop:
+                own.append(png.profile_chunk("8bim", extras.photoshop))
+            return png.with_chunks(content, (*extras.chunks, *own))
+        if kind == "JPEG":
+            resources = jpeg.split(jpeg.APP13, jpeg.PHOTOSHOP, extras.photoshop)
+            comments = (jpeg.split(jpeg.COM, b"", comment) for comment in extras.comments)
+            return jpeg.with_segments(content, chain(resources, extras.segments, *comments))
+        codes = png.colour_codes(extras.chunks) if kind == "AVIF" else None
+        return iter([content if codes is None else heif.with_codes(content, codes)])
 
-def _photographs_own(exif: Image.Exif) -> bytes:
-    """The EXIF data without what describes the file rather than the photograph; may be empty."""
+    def _tiff_tags(self) -> Iterator[tuple[int, bytes]]:
+        """What TIFF files have in tags, and others elsewhere."""
+        if self.xmp:
+            yield XMP, self.xmp
+        if iptc := photoshop.iptc_of(self.extras.photoshop):
+            yield IPTC, iptc
+        if others := photoshop.without_iptc(self.extras.photoshop):
+            yield ExifTags.Base.ImageResources, others
+
+
+def _photographs_own(exif: Image.Exif) -> tuple[bytes, list[str]]:
+    """The EXIF data without what describes the file rather than the photograph; may be empty.
+
+    Returns:
+        The data, and in words what was left out since it shows the photograph.
+    """
     own = Image.Exif()  # a copy: the image needs its own to be turned upright
-    for tag in set(exif) - LAYOUT_TAGS - PHOTOSHOP - {XMP, ICC_PROFILE, ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo}:
-        own[tag] = exif[tag]
+    left_out: list[str] = []
+    tags = set(exif) - LAYOUT_TAGS - PHOTOSHOP - {XMP, ICC_PROFILE, ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo}
+    own.update(_without_pictures({tag: exif[tag] for tag in tags}, left_out))
     for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        if entries := dict(exif.get_ifd(directory)):
+        if entries := _without_pictures(exif.get_ifd(directory), left_out):
             own[directory] = entries
     details = own.get(ExifTags.IFD.Exif, {})
     if ExifTags.IFD.Interop in details:
@@ -112,7 +164,19 @@ def _photographs_own(exif: Image.Exif) -> bytes:
     across, down = ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight
     if 5 <= exif.get(ExifTags.Base.Orientation, 1) <= 8 and across in details and down in details:
         details[across], details[down] = details[down], details[across]
-    return own.tobytes() if own else b""
+    return own.tobytes() if own else b"", left_out
+
+
+def _without_pictures(entries: Mapping[int, Any], left_out: list[str]) -> dict[int, Any]:
+    """EXIF data without those, such as some makers' notes, that hold a preview; `left_out` gets their names."""
+    kept = {}
+    for tag, value in entries.items():
+        if isinstance(value, bytes) and foreign.holds_picture(value):
+            name = ExifTags.TAGS.get(tag, str(tag))
+            left_out.append(f"EXIF data {name}, which hold a picture")
+        else:
+            kept[tag] = value
+    return kept
 
 
 def _dpi(stated: Any, exif: Image.Exif) -> tuple[float, float] | None:
