@@ -122,11 +122,8 @@ def _png(path: Path) -> Extras:
 def _of_tags(tags: Image.Exif) -> Extras:
     """Of a TIFF file, or what TIFF files have in EXIF data."""
     resources = bytes(tags.get(ExifTags.Base.ImageResources, b""))
-    iptc = tags.get(IPTC)
-    if iptc and not photoshop.iptc_of(resources):
-        if not isinstance(iptc, bytes):  # many programs say that it was 32-bit integers
-            values = iptc if isinstance(iptc, tuple) else (iptc,)
-            iptc = struct.pack(f"{tags.endian or '<'}{len(values)}I", *values)
+    raw = getattr(tags._info, "_tagdata", {})  # many programs write IPTC data as integers, of which Pillow gives one
+    if (iptc := raw.get(IPTC)) and not photoshop.iptc_of(resources):
         resources = photoshop.build(photoshop.IPTC, iptc) + resources
     resources, left_out = photoshop.cleaned(resources)
     if LAYERS in tags:

@@ -245,6 +245,8 @@ def _decoded(path: Path, image: Image.Image, largest: int) -> Photograph:
 def _with_plain_colours(path: Path, opened: Photograph) -> Photograph:
     """The image upright, a transparent colour as alpha, CMYK as sRGB."""
     image, metadata = upright(opened.image), opened.metadata
+    if image.mode == "I" and opened.image.format == "PPM":  # of 16 bits, scaled by Pillow
+        image = image.convert("I;16")
     if image.mode in ("L", "RGB") and "transparency" in image.info:
         image = image.convert("LA" if image.mode == "L" else "RGBA")
     if image.mode == "CMYK":

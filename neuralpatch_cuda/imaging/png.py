@@ -107,6 +107,8 @@ def read_contents(path: Path) -> Contents:
             stays = _background(header, palette, chunk)
         elif chunk.name not in KEPT and not chunk.name[3:].islower():  # not safe to copy where pixels were changed
             stays = None
+        elif foreign.holds_picture(chunk.data):
+            stays = None
         if stays is None:
             left_out.append(word_of(chunk))
         else:
@@ -166,13 +168,15 @@ def words_elsewhere(chunks: tuple[Chunk, ...], with_profile: bool, codes: bool =
         codes: whether the other file tells what cICP does.
     """
     first = {chunk.name: chunk for chunk in reversed(chunks)}
-    harmless = {b"sRGB", b"sBIT", b"sPLT", b"tIME"}
+    harmless = {b"sRGB"}  # which is taken for granted elsewhere
     own_codes = colour_codes(chunks)
     told = own_codes in SRGB_CODES or (codes and own_codes is not None)
     if told:
         harmless.add(b"cICP")
     if told or with_profile or b"sRGB" in first or _like_srgb(first):
         harmless |= {b"gAMA", b"cHRM"}
+    if b"sBIT" in first and set(first[b"sBIT"].data) <= {8, 16}:  # all of them
+        harmless.add(b"sBIT")
     if b"pHYs" in first and first[b"pHYs"].data[:4] == first[b"pHYs"].data[4:8]:
         harmless.add(b"pHYs")
     return [word_of(chunk) for chunk in chunks if chunk.name not in harmless]
