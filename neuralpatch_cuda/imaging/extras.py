@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from neuralpatch_cuda.imaging import foreign, heif, jpeg, photoshop, png
+from neuralpatch_cuda.imaging import foreign, heif, jpeg, photoshop, png, xmp
 
 JP2_IMAGE = {b"jP  ", b"ftyp", b"jp2h", b"jp2c", b"rreq"}
 """Boxes of JPEG 2000 files that hold or describe the pixels."""
@@ -62,7 +62,14 @@ class Extras:
 
 
 def bits_of(path: Path, image: Image.Image) -> int:
-    """Bits per channel that a file has of the pixels that Pillow reads with 8."""
+    """Bits per channel that a file has of the pixels that Pillow reads with 8; 8 where that cannot be found."""
+    try:
+        return _bits(path, image)
+    except (struct.error, LookupError, ValueError):
+        return 8
+
+
+def _bits(path: Path, image: Image.Image) -> int:
     if image.mode in ("I;16", "I;16B", "I", "F"):
         return 8
     if image.format in ("AVIF", "HEIF"):
@@ -95,7 +102,8 @@ def _of_format(path: Path, image: Image.Image) -> Extras:
     if kind == "PNG":
         return _png(path)
     if kind in ("JPEG", "MPO"):
-        found = jpeg.read_contents(path, "mp" in image.info)
+        several = "mp" in image.info or foreign.GAIN_MAP in xmp.cleaned(image.info.get("xmp") or b"")[1]
+        found = jpeg.read_contents(path, several)
         resources, left_out = photoshop.cleaned(found.photoshop)
         return Extras(found.comments, resources, (), found.segments, left_out=(*found.left_out, *left_out))
     if kind in ("AVIF", "HEIF"):

@@ -89,7 +89,7 @@ def read_contents(path: Path, several: bool) -> Contents:
     rest = content[end:]
     if VIDEO.search(rest):
         left_out.append(foreign.VIDEO)
-    elif rest.strip(b"\0 \r\n\xff") and not several:
+    elif rest.strip(b"\0 \r\n\xff") and not several and foreign.GAIN_MAP not in left_out:
         left_out.append("data after its end")
     return Contents(tuple(comments), photoshop, tuple(segments), tuple(left_out))
 

@@ -95,20 +95,12 @@ def read_contents(path: Path) -> Contents:
     chunks: dict[object, Chunk] = {}
     profiles, left_out = {}, []
     for index, chunk in enumerate(found):
-        stays: Chunk | None = chunk
         if not chunk.name[:1].islower() or chunk.name in READ | LAYOUT or _is_said_elsewhere(chunk, names):
             continue
         if chunk.name in TEXT and chunk.keyword.startswith(RAW_PROFILE):
             profiles[chunk.keyword[len(RAW_PROFILE) :].decode("latin-1")] = _raw_profile(chunk)
             continue
-        if chunk.name == b"sBIT":
-            stays = _significant_bits(header, b"tRNS" in names, chunk)
-        elif chunk.name == b"bKGD":
-            stays = _background(header, palette, chunk)
-        elif chunk.name not in KEPT and not chunk.name[3:].islower():  # not safe to copy where pixels were changed
-            stays = None
-        elif foreign.holds_picture(chunk.data):
-            stays = None
+        stays = _for_filled(chunk, header, names, palette)
         if stays is None:
             left_out.append(word_of(chunk))
         else:
@@ -208,6 +200,16 @@ def _parse(path: Path) -> tuple[bytes, list[Chunk]]:
                 chunks.append(Chunk(name, file.read(length), late))
             file.seek(4, 1)
     return header, chunks
+
+
+def _for_filled(chunk: Chunk, header: bytes, names: set[bytes], palette: bytes) -> Chunk | None:
+    """A chunk as it goes into a file of the filled picture; None if it cannot."""
+    if chunk.name == b"sBIT":
+        return _significant_bits(header, b"tRNS" in names, chunk)
+    if chunk.name == b"bKGD":
+        return _background(header, palette, chunk)
+    safe = chunk.name in KEPT or chunk.name[3:].islower()  # to be copied where pixels were changed
+    return chunk if safe and not foreign.holds_picture(chunk.data) else None
 
 
 def _is_said_elsewhere(chunk: Chunk, names: set[bytes]) -> bool:

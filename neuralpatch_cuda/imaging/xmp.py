@@ -22,6 +22,8 @@ NAMESPACES = {
 """By their addresses: how the names begin that are removed (any, if empty), and what they are or announce; without a
 word for thumbnails, and for what the file's other parts tell, too."""
 
+MOST_PREFIXES = 100
+"""For these addresses; each takes time."""
 PREFIX = re.compile(rb"""\sxmlns:([\w.-]+)\s*=\s*["']([^"']*)["']""")
 ORIENTATION = re.compile(rb'(tiff:Orientation(?:\s*=\s*["\']|>))[2-8]')
 
@@ -30,9 +32,10 @@ def cleaned(xmp: bytes) -> tuple[bytes | None, list[str]]:
     """XMP data of an upright picture alone, None if they are damaged; and in words what is left out."""
     xmp = ORIENTATION.sub(rb"\g<1>1", xmp)
     words = set()
-    for prefix, address in sorted(set(PREFIX.findall(xmp))):
-        if address not in NAMESPACES:
-            continue
+    prefixes = sorted({(prefix, address) for prefix, address in PREFIX.findall(xmp) if address in NAMESPACES})
+    if len(prefixes) > MOST_PREFIXES:
+        return None, ["XMP data, which are damaged"]
+    for prefix, address in prefixes:
         names, word = NAMESPACES[address]
         without = _without(xmp, prefix, names)
         if without is None:
