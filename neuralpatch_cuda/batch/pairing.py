@@ -22,7 +22,7 @@ from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import ConfigError
 from neuralpatch_cuda.imaging.files import FORMATS
 
-SUFFIXES = {*FORMATS, ".gif", ".heic", ".heif", ".jfif", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"}
+SUFFIXES = {*FORMATS, ".gif", ".heic", ".heif", ".hif", ".jfif", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"}
 """Of the files in a folder that are taken for images."""
 
 MASK_STEM = re.compile(r"(?P<photograph>.+)_mask(?P<number>\d*)", re.DOTALL)
