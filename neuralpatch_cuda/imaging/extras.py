@@ -121,16 +121,17 @@ def _png(path: Path) -> Extras:
     for kind, data in found.profiles.items():
         if kind in ("iptc", "8bim") and data:
             resources += data if data.startswith(b"8BIM") else photoshop.build(photoshop.IPTC, data)
-        elif kind not in ("exif", "icc", "icm"):  # which Pillow reads, or an ICC profile says
+        elif kind not in ("exif", "icc", "icm"):  # Pillow reads the first
             left_out.append(f"text ({foreign.printable(png.RAW_PROFILE + kind.encode('latin-1'))})")
     resources, damaged = photoshop.cleaned(resources)
-    return Extras((), resources, found.chunks, left_out=(*left_out, *damaged))
+    profile = found.profiles.get("icc") or found.profiles.get("icm") or None
+    return Extras((), resources, found.chunks, icc_profile=profile, left_out=(*left_out, *damaged))
 
 
 def _of_tags(tags: Image.Exif) -> Extras:
     """Of a TIFF file, or what TIFF files have in EXIF data."""
-    resources = bytes(tags.get(ExifTags.Base.ImageResources, b""))
     raw = getattr(tags._info, "_tagdata", {})  # many programs write IPTC data as integers, of which Pillow gives one
+    resources: bytes = raw.get(ExifTags.Base.ImageResources, b"")
     if (iptc := raw.get(IPTC)) and not photoshop.iptc_of(resources):
         resources = photoshop.build(photoshop.IPTC, iptc) + resources
     resources, left_out = photoshop.cleaned(resources)

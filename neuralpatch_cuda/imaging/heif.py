@@ -83,7 +83,7 @@ def read_contents(path: Path) -> Contents:
             left_out.append(AUXILIARY.get(urn, f"auxiliary picture ({foreign.printable(urn)})"))
     if b"tmap" in kinds:
         left_out.append(foreign.GAIN_MAP)
-    left_out += [f"item {foreign.printable(kind)}" for kind in kinds if kind not in PICTURES]
+    left_out += [f"item {foreign.printable(kind).strip()}" for kind in kinds if kind not in PICTURES]
     bits, codes, with_profile = 8, None, False
     for kind, data in _of_primary(meta, items.get(b"ipma", b""), properties):
         if kind == b"pixi":

@@ -20,6 +20,7 @@ from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
 
 from neuralpatch_cuda import cli
 from neuralpatch_cuda.imaging.files import FORMATS, Photograph, check_writable, read_image, write_image
+from neuralpatch_cuda.imaging.heif import Contents, read_contents
 
 WIDTH, HEIGHT = 40, 32
 PIXELS = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -294,6 +295,7 @@ def of_png(name: bytes, data: bytes, word: str, late: bool = False) -> Iterator[
         yield f"{name.decode()} of {depth} bits", Source(".png", content, has_chunk(name, data), word)
 
 
+PROFILE_AS_TEXT = b"Raw profile type icc\0\nicc\n0\n" + PROFILE.hex().encode()
 AS_INTEGERS = tiff((33723, 7, IPTC + b"\0\0")).replace(
     struct.pack("<HHL", 33723, 7, 24), struct.pack("<HHL", 33723, 4, 6)
 )
@@ -306,6 +308,11 @@ KEPT: dict[str, dict[str, Source]] = {
         kind: Source(suffix, content, info("icc_profile", PROFILE), "ICC profile")
         for kind, suffix, content in (
             ("PNG", ".png", png(chunk(b"iCCP", b"name\0\0" + zlib.compress(PROFILE)))),
+            (
+                "PNG, as a text",
+                ".png",
+                png(chunk(b"tEXt", PROFILE_AS_TEXT)),
+            ),
             ("TIFF", ".tif", image("TIFF", icc_profile=PROFILE)),
             ("JPEG", ".jpg", image("JPEG", icc_profile=PROFILE)),
             ("BMP", ".bmp", bmp(b"DEBM" + bytes(48) + struct.pack("<4I", 4, 220, len(PROFILE), 0), PROFILE)),
@@ -708,6 +715,55 @@ def test_exif_data_in_a_text_are_applied_once(tmp_path: Path) -> None:
     with Image.open(tmp_path / "out.png") as opened:
         assert opened.size == (HEIGHT, WIDTH)
         assert dict(opened.getexif()) == {ExifTags.Base.Make: "Maker"}
+
+
+# AVIF and HEIC files, of which libraries write the simplest
+
+
+def heif(*properties: bytes, of_first: tuple[int, ...] = (), kinds: tuple[bytes, ...] = (b"av01",)) -> bytes:
+    """The boxes of a file that has items of these kinds, and properties, of which the first item has some."""
+    items = [box(b"infe", struct.pack(">IHH4s", 2 << 24, number, 0, kind)) for number, kind in enumerate(kinds, 1)]
+    ipma = struct.pack(">IIHB", 0, 1, 1, len(of_first)) + bytes(of_first)
+    parts = [
+        bytes(4),
+        box(b"pitm", struct.pack(">IH", 0, 1)),
+        box(b"iinf", struct.pack(">IH", 0, len(items)) + b"".join(items)),
+        box(b"iprp", box(b"ipco", b"".join(properties)) + box(b"ipma", ipma)),
+    ]
+    return box(b"ftyp", b"avif\0\0\0\0") + box(b"meta", b"".join(parts)) + box(b"mdat", b"ipco")
+
+
+def auxiliary(name: bytes) -> bytes:
+    return box(b"auxC", bytes(4) + name + b"\0")
+
+
+HDR_COLOURS = box(b"colr", b"nclx" + struct.pack(">HHHB", 9, 16, 9, 128))
+TEN_BITS = box(b"pixi", bytes(4) + b"\3\x0a\x0a\x0a")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (heif(), Contents()),
+        (heif(auxiliary(b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha")), Contents()),
+        (heif(auxiliary(b"urn:com:apple:photo:2020:aux:hdrgainmap")), Contents(left_out=("gain map",))),
+        (heif(auxiliary(b"urn:mpeg:mpegB:cicp:systems:auxiliary:depth")), Contents(left_out=("depth map",))),
+        (heif(auxiliary(b"urn:com:apple:a")), Contents(left_out=("auxiliary picture (urn:com:apple:a)",))),
+        (heif(kinds=(b"av01", b"tmap")), Contents(left_out=("gain map",))),
+        (heif(kinds=(b"hvc1", b"grid", b"Exif")), Contents()),
+        (heif(kinds=(b"hvc1", b"uri ")), Contents(left_out=("item uri",))),
+        (heif(HDR_COLOURS, TEN_BITS), Contents()),  # not the first picture's
+        (heif(HDR_COLOURS, TEN_BITS, of_first=(1, 2)), Contents(10, (9, 16))),
+        (heif(HDR_COLOURS, box(b"colr", b"prof"), of_first=(1, 2)), Contents()),
+        (heif(box(b"av1C", b"\x81\0\x60\0"), of_first=(0x81,)), Contents(12)),
+        (heif(box(b"clli", bytes(4)), of_first=(1,)), Contents(left_out=("brightness (clli)",))),
+        (heif()[:60], Contents()),
+        (box(b"meta", b""), Contents()),
+    ],
+)
+def test_boxes(content: bytes, expected: Contents, tmp_path: Path) -> None:
+    (tmp_path / "a.avif").write_bytes(content)
+    assert read_contents(tmp_path / "a.avif") == expected
 
 
 # Odd and hostile files
