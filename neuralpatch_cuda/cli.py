@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -647,14 +648,12 @@ def serve(
 
 def _evaluation(module: str) -> Any:
     """A module of the evaluation, which needs packages that filling does not."""
-    try:
-        return import_module(f"neuralpatch_cuda.evaluation.{module}")
-    except ModuleNotFoundError as error:
-        if error.name not in ("torchmetrics", "jinja2", "matplotlib"):
-            raise
-        raise NeuralPatchError(
-            f"Evaluating needs the package {error.name}; install it with: pip install neuralpatch_cuda[evaluate]"
-        ) from None
+    for package in ("torchmetrics", "skimage", "jinja2", "matplotlib"):  # some of them are needed only at the end
+        if find_spec(package) is None:
+            raise NeuralPatchError(
+                f"Evaluating needs the package {package}; install it with: pip install neuralpatch_cuda[evaluate]"
+            )
+    return import_module(f"neuralpatch_cuda.evaluation.{module}")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,14 @@ class Case:
         generator = np.random.default_rng(zlib.crc32(self.name.encode()))
         drawn[top : top + side, left : left + side] = mask_of(self.hole, side, generator)
         return drawn
+
+
+def fingerprint(photograph: Pixels, hole: Hole) -> str:
+    """The same for the same pixels and hole, wherever their files are and whenever they were written."""
+    content = hashlib.sha256(repr(hole.shape).encode())
+    content.update(photograph.tobytes())
+    content.update(np.packbits(hole).tobytes())  # a True may be any byte but 0
+    return content.hexdigest()
 
 
 def find_cases(image: str, mask: str | None, hole: str | None, side: int | None, output: Path) -> list[Case]:

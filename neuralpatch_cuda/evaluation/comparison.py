@@ -20,7 +20,7 @@ from neuralpatch_cuda.evaluation.cases import Case
 from neuralpatch_cuda.evaluation.evaluate import Row, evaluate, fill_path
 from neuralpatch_cuda.evaluation.machine import device_name
 from neuralpatch_cuda.evaluation.methods import Method
-from neuralpatch_cuda.evaluation.perceptual import FID, LPIPS, frechet_distance, load_fid
+from neuralpatch_cuda.evaluation.perceptual import EFFICIENTNET, FID, LPIPS, frechet_distance, load_fid
 from neuralpatch_cuda.evaluation.report import write_report
 from neuralpatch_cuda.evaluation.sheet import sheet_of_fills
 from neuralpatch_cuda.evaluation.summary import Standing, summarise
@@ -67,7 +67,7 @@ def compare(
     write_image(Photograph(sheet_of_fills(cases, named, rows, folder)), folder / SHEET)
     notes = [
         f"Measured on {machine['device']}, with PyTorch {machine['torch']}.",
-        *filter(None, [LPIPS.missing(), FID.missing()]),
+        *filter(None, [needs.missing() for needs in (LPIPS, EFFICIENTNET, FID)]),
     ]
     title = f"{len(cases)} photographs, holes: {', '.join(holes)}"
     with written_whole(folder / REPORT) as file:

@@ -8,8 +8,8 @@ import io
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,11 +20,11 @@ from PIL import Image
 
 from neuralpatch_cuda.batch.work import sentence_of
 from neuralpatch_cuda.errors import ConfigError, ImageError, OutputError
-from neuralpatch_cuda.evaluation.cases import Case
+from neuralpatch_cuda.evaluation.cases import Case, fingerprint
 from neuralpatch_cuda.evaluation.memory import PeakMemory
 from neuralpatch_cuda.evaluation.methods import Fill, Hole, Method, Pixels
 from neuralpatch_cuda.evaluation.metrics import METRICS, measures
-from neuralpatch_cuda.evaluation.perceptual import LPIPS, load_lpips
+from neuralpatch_cuda.evaluation.perceptual import Distance, load_distances
 from neuralpatch_cuda.imaging.files import Photograph, write_image
 from neuralpatch_cuda.imaging.whole import make_folder, reason_of, written_whole
 
@@ -34,9 +34,9 @@ RESULTS = "results.csv"
 """A row for each photograph and method."""
 
 
-MEASURES = (*METRICS, "lpips", "seconds", "extra_mb")
-"""Columns of numbers: those of `metrics.measures`, LPIPS, the time that the fill took, and the memory it added at its
-peak; empty where there is none."""
+MEASURES = (*METRICS, "lpips", "efficientnet", "seconds", "extra_mb")
+"""Columns of numbers: those of `metrics.measures`, those of `perceptual.load_distances`, the time that the fill took,
+and the memory it added at its peak; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -51,20 +51,26 @@ class Row:
     """What went wrong, if anything did."""
     key: str = ""
     """Of all that the row depends on."""
+    case: str = ""
+    """The `fingerprint` of photograph and hole, shortened; empty where nothing was filled."""
 
     @classmethod
     def read(cls, texts: Mapping[str, str]) -> Row:
         """From a line of a CSV file; raises KeyError, TypeError or ValueError where it is none of ours."""
-        values = {name: float(texts[name]) for name in MEASURES if texts[name]}
-        return cls(texts["photograph"], texts["method"], values, texts["error"], texts["key"][:KEY_DIGITS])
+        values = {name: float(texts[name]) for name in MEASURES if texts.get(name)}  # an older version has fewer
+        key, case = texts["key"][:KEY_DIGITS], texts.get("case") or ""
+        return cls(texts["photograph"], texts["method"], values, texts["error"], key, case)
 
     def write(self) -> dict[str, str]:
         """As a line of a CSV file, with six digits."""
         values = {name: f"{value:.6g}" for name, value in self.measures.items()}
-        return {"photograph": self.photograph, "method": self.method, **values, "error": self.error, "key": self.key}
+        texts = {"photograph": self.photograph, "method": self.method, "error": self.error}
+        return texts | values | {"case": self.case, "key": self.key}
 
 
-COLUMNS = ("photograph", "method", *MEASURES, "error", "key")
+COLUMNS = ("photograph", "method", *MEASURES, "error", "case", "key")
+NEEDED = {"photograph", "method", "error", "key"}
+"""Of the columns: an older version's table has these, and some of the others."""
 KEY_DIGITS = 16
 
 
@@ -108,29 +114,30 @@ def evaluate(
         raise ConfigError("Two methods have the same name; name them, as in 'sharper: neuralpatch alpha=4'.")
     make_folder(folder)
     _check_folder(folder)
-    lpips = None if LPIPS.missing() else load_lpips()
+    distances = load_distances()
     rows: list[Row] = []
     with _results(folder) as results:
         for method in methods:
             fill: Fill | None = None
             for case in cases:
-                key = _key(case, method, lpips is not None)
+                key = _key(case, method, distances)
                 row = results.rows.get((case.name, method.label))
                 if row is None or row.key != key or row.error or not fill_path(folder, method, case).is_file():
                     fill = fill or method.load(device)
-                    row = _measured(case, method, fill, folder, key, torch.device(device), lpips)
+                    row = _measured(case, method, fill, folder, key, torch.device(device), distances)
                     results.add(row)
                 rows.append(row)
                 on_row(row)
     return rows
 
 
-def _key(case: Case, method: Method, lpips: bool) -> str:
+def _key(case: Case, method: Method, distances: Iterable[str]) -> str:
     try:
         files = case.key()
     except OSError:
         files = ""  # reading it will say what is wrong
-    what = [files, method.name, {name: str(value) for name, value in method.options.items()}, lpips]
+    options = {name: str(value) for name, value in method.options.items()}
+    what = [files, method.name, options, [*METRICS, *distances]]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
 
 
@@ -141,7 +148,7 @@ def _measured(
     folder: Path,
     key: str,
     device: torch.device,
-    lpips: Callable[[torch.Tensor, torch.Tensor], float] | None,
+    distances: Mapping[str, Distance],
 ) -> Row:
     try:
         photograph, hole = case.load()
@@ -153,12 +160,12 @@ def _measured(
     make_folder(path.parent)
     write_image(Photograph(Image.fromarray(filled)), path)
     result, truth = (torch.from_numpy(x).permute(2, 0, 1) / 255 for x in (filled, photograph))
-    values = measures(result, truth, torch.from_numpy(hole)) | {"seconds": seconds}
-    if lpips is not None:
-        values["lpips"] = lpips(result, truth)
+    mask = torch.from_numpy(hole)
+    values = measures(result, truth, mask) | {"seconds": seconds}
+    values |= {name: distance(result, truth, mask) for name, distance in distances.items()}
     if extra is not None:
         values["extra_mb"] = extra / 1e6
-    return Row(case.name, method.label, values, key=key)
+    return Row(case.name, method.label, values, key=key, case=fingerprint(photograph, hole)[:KEY_DIGITS])
 
 
 def _filled(fill: Fill, photograph: Pixels, hole: Hole, device: torch.device) -> tuple[Pixels, float, int | None]:
@@ -178,15 +185,7 @@ class _Results:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: dict[tuple[str, str], Row] = {}
-        if path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                for texts in csv.DictReader(file):
-                    try:
-                        row = Row.read(texts)
-                    except (KeyError, TypeError, ValueError):  # a run was killed in the middle of it
-                        continue
-                    self.rows[row.photograph, row.method] = row
+        self.rows = read_rows(path) if path.is_file() else {}
         with written_whole(path) as binary:
             lines = io.StringIO(newline="")
             writer = self._writer(lines)
@@ -203,17 +202,37 @@ class _Results:
         return csv.DictWriter(file, COLUMNS, lineterminator="\n")
 
 
+def has_results(folder: Path) -> bool:
+    """Whether an evaluation, of this version or an older one, has written into the folder.
+
+    Raises:
+        OSError: the folder's table cannot be read.
+    """
+    path = folder / RESULTS
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return NEEDED.issubset(file.readline().rstrip("\n").split(","))
+
+
+def read_rows(path: Path) -> dict[tuple[str, str], Row]:
+    """The rows of a `results.csv` by photograph and method: the last of each, but for one in which a run was killed."""
+    rows = {}
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        for texts in csv.DictReader(file):
+            with suppress(KeyError, TypeError, ValueError):
+                row = Row.read(texts)
+                rows[row.photograph, row.method] = row
+    return rows
+
+
 def _check_folder(folder: Path) -> None:
     """Refuse a folder with files that are none of ours, which might be replaced."""
     try:
-        if all(path.name.startswith(".") for path in folder.iterdir()):
-            return
-        path = folder / RESULTS
-        with path.open(encoding="utf-8", errors="replace") if path.is_file() else io.StringIO() as file:
-            headings = file.readline().rstrip("\n")
+        ours = has_results(folder) or all(path.name.startswith(".") for path in folder.iterdir())
     except OSError as error:
         raise OutputError(f"Cannot read {folder}: {reason_of(error)}.") from error
-    if headings != ",".join(COLUMNS):
+    if not ours:
         raise OutputError(f"{folder} has files in it that no evaluation has written; give an empty folder.")
 
 

@@ -1,4 +1,4 @@
-"""Measures of a filled hole against the original photograph.
+"""Measures of a filled hole, most of them against the original photograph.
 
 Images are `[3, H, W]`, RGB, floating point in [0, 1]; masks are bool `[H, W]`, True inside the hole.
 """
@@ -6,21 +6,41 @@ Images are `[3, H, W]`, RGB, floating point in [0, 1]; masks are bool `[H, W]`, 
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.spatial import cKDTree
 from torch import Tensor
+
+Floats: TypeAlias = NDArray[np.float64]
 
 LAYOUT_CELL = 16
 """Side in pixels of the squares whose mean colours are a photograph's layout."""
+STRAY_SIGMA = 4
+"""Of the Gaussian that blurs a photograph before its colours are compared, in pixels: texture has colours of its own in
+single pixels, but not in the mean."""
 
-
-METRICS = ("psnr_db", "l1_percent", "l2_percent", "ssim", "sharpness", "layout_db", "seam")
+METRICS = (
+    "psnr_db",
+    "l1_percent",
+    "l2_percent",
+    "ssim",
+    "sharpness",
+    "layout_db",
+    "seam",
+    "stray_mean",
+    "stray_p95",
+)
 """What `measures` gives."""
 
 
 def measures(filled: Tensor, original: Tensor, mask: Tensor) -> dict[str, float]:
     """All of this module's, by the names of the columns that they stand in."""
+    stray = stray_colours(filled, mask)
     return {
         "psnr_db": psnr(filled, original, mask),
         "l1_percent": 100 * l1(filled, original, mask),
@@ -29,6 +49,8 @@ def measures(filled: Tensor, original: Tensor, mask: Tensor) -> dict[str, float]
         "sharpness": _ratio(gradient_magnitude(filled, mask), gradient_magnitude(original, mask)),
         "layout_db": layout_psnr(filled, original, mask),
         "seam": _ratio(border_step(filled, mask), border_step(original, mask)),
+        "stray_mean": float(stray.mean()) if stray.size else math.nan,
+        "stray_p95": float(np.percentile(stray, 95)) if stray.size else math.nan,
     }
 
 
@@ -92,6 +114,49 @@ def border_step(image: Tensor, mask: Tensor) -> float:
     ]
     steps = torch.cat([step[border] for step, border in across])
     return steps.mean().item() if len(steps) else math.nan
+
+
+def stray_colours(filled: Tensor, mask: Tensor) -> Floats:
+    """Distance of each of the hole's colours from the nearest colour that the photograph has, in CIE Lab (D65).
+
+    A measure of colours that come from nowhere, such as a pink cast on grey stone: what is made of the photograph's own
+    colours has values near 0, and 2.3 is a difference that can just be seen. It needs no original.
+
+    The filled image is blurred by a Gaussian of sigma 4 px, of which the colours inside the hole are taken. The colours
+    outside are those of a blur of the known pixels alone (normalised convolution), so that the fill adds none to them;
+    they are rounded to 0.0002.
+
+    Returns:
+        Euclidean distances, float64 `[pixels of the hole]`; empty where nothing is known.
+    """
+    from skimage.color import rgb2lab  # the other measures do without
+
+    hole = mask.cpu().numpy()
+    if hole.all():
+        return np.empty(0)
+    colours = rgb2lab(filled.double().cpu().numpy(), channel_axis=0)
+    inside = _blurred(colours)[:, hole].T
+    known = ~hole
+    outside = (_blurred(colours * known)[:, known] / _blurred(known[None].astype(np.float64))[:, known]).T
+    # Not balanced, which is built in half the time, and as fast as long as no point is there many times.
+    tree = cKDTree(_distinct(outside), balanced_tree=False, compact_nodes=False)
+    distances: Floats = tree.query(inside)[0]
+    return distances
+
+
+def _blurred(planes: Floats) -> Floats:
+    blurred: Floats = gaussian_filter(planes, (0, STRAY_SIGMA, STRAY_SIGMA))
+    return blurred
+
+
+def _distinct(colours: Floats) -> Floats:
+    """The different ones of Lab colours `[N, 3]`, rounded to 0.0002: each is sorted as one whole number."""
+    bits, offset = np.array([42, 21, 0]), 1 << 20  # L, a and b lie within 209 of zero
+    steps = np.round(colours * 5000).astype(np.int64) + offset
+    numbers = np.sort((steps << bits).sum(1))
+    numbers = numbers[np.append(True, numbers[1:] != numbers[:-1])]
+    distinct: Floats = ((numbers[:, None] >> bits) % (2 * offset) - offset) / 5000
+    return distinct
 
 
 def _grey(image: Tensor) -> Tensor:

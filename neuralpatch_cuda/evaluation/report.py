@@ -32,7 +32,10 @@ HEADINGS = {
     "sharpness": ("sharpness", "mean gradient magnitude inside the hole over the photograph's; best at 1"),
     "layout_db": ("layout", "dB, PSNR of the mean colours of squares of 16 px"),
     "seam": ("seam", "mean step across the hole's border over the photograph's; best at 1"),
+    "stray_mean": ("stray", "mean distance of the hole's colours from any that the photograph has, in CIE Lab"),
+    "stray_p95": ("stray p95", "95th percentile of these distances over the hole"),
     "lpips": ("LPIPS", "distance to the photograph as people see it; lower is nearer"),
+    "efficientnet": ("EffNet", "distance to the photograph by features of EfficientNet-Lite1; lower is nearer"),
     "seconds": ("seconds", "median"),
     "extra_mb": ("MB", "most memory that a fill added at its peak"),
 }

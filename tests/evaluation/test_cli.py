@@ -61,6 +61,19 @@ def test_evaluate_refuses_what_it_cannot_do(options: list[str], message: str, ca
     assert message in printed and len(printed.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("package", ["skimage", "jinja2", "torchmetrics", "matplotlib"])
+@pytest.mark.parametrize("command", ["evaluate", "ablate"])
+def test_a_package_that_is_missing_is_named_before_anything_is_filled(
+    command: str, package: str, folder: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "find_spec", lambda name: None if name == package else object())
+    assert run(command, "--hole", "centre", "--quiet") == 2
+    assert capsys.readouterr().err == (
+        f"Error: Evaluating needs the package {package}; install it with: pip install neuralpatch_cuda[evaluate]\n"
+    )
+    assert not (folder / "out").exists()
+
+
 def test_ablate(folder: Path, capsys: Output) -> None:
     assert run("ablate", "--hole", "centre", "--study", "search", "--quiet") == 0
     printed = capsys.readouterr().out
