@@ -531,7 +531,8 @@ def evaluate(
         typer.Option(
             metavar="'[LABEL: ]NAME [OPTION=VALUE ...]'",
             help="What to evaluate; may be repeated. neuralpatch, with options of `inpaint`; content and texture, its "
-            "parts alone; telea, navier-stokes, biharmonic, patchmatch, lama model=FILE, released; or module:function.",
+            "parts alone; telea, navier-stokes, biharmonic, patchmatch, patchmatch-cython, inpaint, lama model=FILE, "
+            "released; or module:function.",
         ),
     ] = ["neuralpatch"],  # noqa: B006
     side: SideOption = None,

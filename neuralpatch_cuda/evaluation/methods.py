@@ -146,6 +146,26 @@ def _patchmatch(device: str | torch.device, *, patch_size: str = "5") -> Fill:
     return fill
 
 
+def _patchmatch_cython(device: str | torch.device, *, patch_size: str = "5") -> Fill:
+    inpaint_pyramid = importlib.import_module("patchmatch_cython").inpaint_pyramid
+    size = _whole(patch_size)
+
+    def fill(image: Pixels, hole: Hole) -> Pixels:
+        filled: Pixels = inpaint_pyramid(image, hole, patch_size=size, seed=0)
+        return filled
+
+    return fill
+
+
+def _inpaint(device: str | torch.device, *, radius: str = "5") -> Fill:
+    telea, pixels = importlib.import_module("inpaint").telea, _whole(radius)
+
+    def fill(image: Pixels, hole: Hole) -> Pixels:
+        return _bytes(telea(image.astype(np.float32) / 255, hole.astype(np.float32), pixels))
+
+    return fill
+
+
 def _released(device: str | torch.device, *, content_network: str = "default") -> Fill:
     """The port of the authors' release, with this library's networks, since theirs cannot be had."""
     content = _content(device, content_network=content_network)
@@ -171,12 +191,14 @@ METHODS: dict[str, Callable[..., Fill]] = {
     "navier-stokes": _opencv("INPAINT_NS"),
     "biharmonic": _biharmonic,
     "patchmatch": _patchmatch,
+    "patchmatch-cython": _patchmatch_cython,
+    "inpaint": _inpaint,
     "lama": _lama,
     "released": _released,
 }
 """This library; its content network alone; without a content network or term; with a texture network that has learnt
-nothing; OpenCV's two; scikit-image's; PyPatchMatch; a LaMa TorchScript file (`model=FILE`); a port of what the paper's
-authors released."""
+nothing; OpenCV's two; scikit-image's; PyPatchMatch; patchmatch-cython's; Telea's method by the package inpaint; a LaMa
+TorchScript file (`model=FILE`); a port of what the paper's authors released."""
 
 
 def known_mean(image: Tensor, mask: Tensor) -> Tensor:

@@ -58,6 +58,10 @@ def test_lama_is_given_the_window_as_it_is(pixels: np.ndarray, hole: np.ndarray)
 def test_options_reach_the_library(pixels: np.ndarray, hole: np.ndarray) -> None:
     fills = [Method.parse(f"telea radius={radius}").load("cpu")(pixels, hole) for radius in (1, 20)]
     assert (fills[0] != fills[1]).any()
+    fills = [Method.parse(f"inpaint radius={radius}").load("cpu")(pixels, hole) for radius in (1, 20)]
+    assert (fills[0] != fills[1]).any()
+    fills = [Method.parse(f"patchmatch-cython patch_size={size}").load("cpu")(pixels, hole) for size in (3, 9)]
+    assert (fills[0] != fills[1]).any()
     fills = [Method.parse(f"neuralpatch iterations={n} scales=1").load("cpu")(pixels, hole) for n in (0, 3)]
     assert (fills[0] != fills[1]).any()
 
@@ -101,6 +105,9 @@ def test_what_is_no_method(text: str) -> None:
     [
         "telea size=3",
         "telea radius=wide",
+        "inpaint radius=2.5",
+        "inpaint patch_size=3",
+        "patchmatch-cython patch_size=",
         "lama",
         "lama model=nowhere.pt",
         "neuralpatch alpha=-1",
@@ -118,8 +125,10 @@ def test_a_package_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(ConfigError, match=r"needs cv2: pip install neuralpatch_cuda\[evaluate\]\.$"):
-        Method.parse("telea").load("cpu")
+    packages = {"telea": "cv2", "inpaint": "inpaint", "patchmatch-cython": "patchmatch_cython"}
+    for name, package in packages.items():
+        with pytest.raises(ConfigError, match=rf"needs {package}: pip install neuralpatch_cuda\[evaluate\]\.$"):
+            Method.parse(name).load("cpu")
 
 
 def test_a_function_of_ones_own(tmp_path: Path) -> None:
