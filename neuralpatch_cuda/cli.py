@@ -29,6 +29,7 @@ from neuralpatch_cuda.terminal import (
     BatchBar,
     EvaluationBar,
     ProgressBars,
+    print_differences,
     print_standings,
     print_summary,
     print_times,
@@ -535,6 +536,15 @@ def evaluate(
             "released; or module:function.",
         ),
     ] = ["neuralpatch"],  # noqa: B006
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Output of another evaluation of the same photographs and holes: also show how far this one is from "
+            "it, method by method of the same label.",
+            show_default=False,
+        ),
+    ] = None,
     side: SideOption = None,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -551,11 +561,13 @@ def evaluate(
     methods = [comparison.Method.parse(text) for text in method]
     cases = _evaluation("cases").find_cases(image, mask, hole, side, output)
     with EvaluationBar(quiet or as_json, len(cases) * len(methods)) as bar:
-        standings = comparison.compare(cases, methods, output, device, bar.update)
+        standings = comparison.compare(cases, methods, output, device, bar.update, against)
     if as_json:
         print((output / comparison.SUMMARY).read_text())
     else:
         print_standings(standings)
+        if against is not None:
+            print_differences(standings, against)
         print(output / comparison.REPORT)
     raise typer.Exit(1 if any(standing.failed for standing in standings) else 0)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
@@ -162,6 +163,29 @@ def print_standings(standings: Sequence[Standing]) -> None:
         cells = [figures.get(name, "") if name in standing.measures else "" for name in names]
         table.add_row(_literal(standing.method), f"{standing.photographs}{failed}", *cells)
     Console().print(table)
+
+
+def print_differences(standings: Sequence[Standing], against: Path) -> None:
+    """The tables of an evaluation beside another one: a row for each measure."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from neuralpatch_cuda.evaluation.report import HEADINGS
+
+    for standing in standings:
+        if standing.difference is None:
+            continue
+        title = _literal(f"{standing.method} minus {standing.difference.method} of {against}")
+        table = Table("measure", box=box.SIMPLE_HEAD, title=title, title_justify="left")
+        for column in ("difference", "95 % interval", "n"):
+            table.add_column(column, justify="right", no_wrap=True)
+        measures = standing.difference.measures
+        for name in (name for name in HEADINGS if name in measures):
+            found = measures[name]
+            interval = f"{found.low:+.3g} to {found.high:+.3g}" if found.photographs > 1 else ""
+            table.add_row(HEADINGS[name][0], f"{found.mean:+.3g}", interval, str(found.photographs))
+        Console().print(table)
 
 
 def print_times(title: str, times: Sequence[Times]) -> None:

@@ -16,6 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from neuralpatch_cuda.device import choose_device
+from neuralpatch_cuda.errors import ConfigError
+from neuralpatch_cuda.evaluation.against import differences, read_other
 from neuralpatch_cuda.evaluation.cases import Case
 from neuralpatch_cuda.evaluation.evaluate import Row, evaluate, fill_path
 from neuralpatch_cuda.evaluation.machine import device_name
@@ -38,14 +40,20 @@ def compare(
     folder: Path,
     device: str = "auto",
     on_row: Callable[[Row], None] = lambda row: None,
+    against: Path | None = None,
 ) -> list[Standing]:
     """Evaluate methods and write into a folder the fills, `results.csv`, `summary.json`, `report.html` and `fills.png`.
 
-    Args and errors are those of `evaluate`.
+    Args and errors are those of `evaluate`, and of `read_other` for `against`, the folder of another evaluation with
+    which this one is compared.
     """
     where = choose_device(device)
+    if against is not None and against.resolve() == folder.resolve():
+        raise ConfigError(f"{folder} cannot be compared with itself: --against must be another folder.")
+    other = None if against is None else read_other(against, cases, methods)
     rows = evaluate(cases, methods, folder, where, on_row)
-    standings = summarise(rows, _fids(cases, methods, rows, folder))
+    changes = differences(rows, other) if other else {}
+    standings = summarise(rows, _fids(cases, methods, rows, folder), changes)
     machine = {
         "device": device_name(where),
         "threads": torch.get_num_threads(),
@@ -59,6 +67,7 @@ def compare(
             "photographs": len(cases),
             "holes": holes,
             "side": cases[0].side,
+            "against": other and other.name,
             "methods": [_plain(asdict(method)) for method in methods],
             "standings": [_plain(asdict(standing)) for standing in standings],
         }
@@ -71,7 +80,7 @@ def compare(
     ]
     title = f"{len(cases)} photographs, holes: {', '.join(holes)}"
     with written_whole(folder / REPORT) as file:
-        write_report(file, title, cases, methods, rows, standings, folder, notes)
+        write_report(file, title, cases, methods, rows, standings, folder, notes, other.name if other else "")
     return standings
 
 

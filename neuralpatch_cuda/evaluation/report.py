@@ -62,6 +62,7 @@ def write_report(
     standings: Sequence[Standing],
     folder: Path,
     notes: Sequence[str],
+    against: str = "",
 ) -> None:
     """Write the page.
 
@@ -74,6 +75,7 @@ def write_report(
         standings: of `summarise`.
         folder: of the evaluation.
         notes: sentences for below the table: the machine, what was left out.
+        against: name of the evaluation that the standings' differences are from.
     """
     from jinja2 import Environment, FileSystemLoader
 
@@ -87,6 +89,7 @@ def write_report(
         hidden=max(0, len(cases) - MOST_PHOTOGRAPHS),
         failures=[row for row in rows if row.error],
         notes=notes,
+        against=against,
     )
     file.write(page.encode())
 
