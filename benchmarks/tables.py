@@ -392,58 +392,81 @@ COMPARED = {
     "content": "its content network alone",
     "texture": "its texture term alone, without a content network",
     "patchmatch": "PyPatchMatch 2.2, patch 5",
+    "patchmatch-cython": "patchmatch-cython 0.2.1, patch 5",
     "telea": "OpenCV Telea, radius 5",
     "navier-stokes": "OpenCV Navier-Stokes, radius 5",
+    "inpaint": "inpaint 0.1.7, Telea, radius 5",
     "biharmonic": "scikit-image, biharmonic",
     "released": "the authors' release of 2017, ported, with this library's networks",
 }
 """By method; the slowest last, since benchmarks/evidence.py goes by this order."""
 
 
-def standings(report: str) -> dict[str, dict[str, Any]]:
-    """By method, of a summary.json of `neuralpatch evaluate`."""
-    return {standing["method"]: standing for standing in load(report)["standings"]}
+QUALITY = {
+    "psnr_db": "PSNR dB",
+    "l1_percent": "L1 %",
+    "ssim": "SSIM",
+    "layout_db": "layout dB",
+    "sharpness": "sharpness",
+    "seam": "seam",
+    "stray_mean": "stray",
+    "stray_p95": "stray p95",
+    "efficientnet": "EffNet",
+}
+"""Headings of the measures."""
 
 
-def means(standing: dict[str, Any], *measures: str) -> list[str]:
-    return [f"{standing['measures'][measure]['mean']:.2f}" for measure in measures]
-
-
-def comparison_of(report: str) -> Iterator[Row]:
-    yield "fill", "PSNR dB", "L1 %", "SSIM", "layout dB", "sharpness", "seam", "seconds", "MB"
+def compared(report: str) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """Each of `COMPARED` with its standing in a summary.json of `neuralpatch evaluate`; None if it is not in it."""
+    standings = {standing["method"]: standing for standing in load(report)["standings"]}
     for method, label in COMPARED.items():
-        standing = standings(report)[method]
-        quality = means(standing, "psnr_db", "l1_percent", "ssim", "layout_db", "sharpness", "seam")
-        yield label, *quality, figure(standing["median_seconds"]), f"{standing['most_extra_mb']:,.0f}"
+        yield label, standings.get(method)
+
+
+def mean_cell(standing: dict[str, Any], measure: str) -> str:
+    """Empty where it was not measured."""
+    found = standing["measures"].get(measure)
+    return f"{found['mean']:.2f}" if found else ""
+
+
+def interval_cell(standing: dict[str, Any], measure: str) -> str:
+    found = standing["measures"].get(measure)
+    return f"{found['mean']:.2f} ({found['low']:.2f} to {found['high']:.2f})" if found else ""
+
+
+def comparison_of(report: str, measures: Sequence[str]) -> Iterator[Row]:
+    yield "fill", *(QUALITY[measure] for measure in measures), "seconds", "MB"
+    for label, standing in compared(report):
+        if standing is None:
+            yield label, NOT_MEASURED, *[""] * (len(measures) + 1)
+        else:
+            cost = figure(standing["median_seconds"]), f"{standing['most_extra_mb']:,.0f}"
+            yield label, *(mean_cell(standing, measure) for measure in measures), *cost
 
 
 @table
 def comparison() -> Iterator[Row]:
-    return comparison_of("comparison")
+    return comparison_of("comparison", list(QUALITY))
 
 
 @table
 def pairs() -> Iterator[Row]:
-    return comparison_of("pairs")
+    return comparison_of("pairs", list(QUALITY))
 
 
 @table
 def pairs_intervals() -> Iterator[Row]:
     """95 %, by the bootstrap over photographs."""
-    yield "fill", "PSNR dB", "sharpness"
-    for method, label in COMPARED.items():
-        measures = standings("pairs")[method]["measures"]
-        cells = (measures[name] for name in ("psnr_db", "sharpness"))
-        yield label, *(f"{cell['mean']:.2f} ({cell['low']:.2f} to {cell['high']:.2f})" for cell in cells)
+    measures = "psnr_db", "sharpness", "stray_mean", "efficientnet"
+    yield "fill", *(QUALITY[measure] for measure in measures)
+    for label, standing in compared("pairs"):
+        cells = [interval_cell(standing, name) for name in measures] if standing else [NOT_MEASURED, "", "", ""]
+        yield label, *cells
 
 
 @table
 def pairs_in_short() -> Iterator[Row]:
-    yield "fill", "PSNR dB", "L1 %", "sharpness", "seconds", "MB"
-    for method, label in COMPARED.items():
-        standing = standings("pairs")[method]
-        quality = means(standing, "psnr_db", "l1_percent", "sharpness")
-        yield label, *quality, figure(standing["median_seconds"]), f"{standing['most_extra_mb']:,.0f}"
+    return comparison_of("pairs", ["psnr_db", "l1_percent", "sharpness", "stray_mean", "efficientnet"])
 
 
 @table

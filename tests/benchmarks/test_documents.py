@@ -86,6 +86,27 @@ def test_what_was_not_measured(results: Path) -> None:
     assert operators.count("not measured yet |") == 2  # on the GPU, beside what the CPU has
 
 
+def test_measures_and_methods_that_a_comparison_lacks(results: Path) -> None:
+    path = results / "pairs.json"
+    content = json.loads(path.read_text())
+    first, second, *_ = content["standings"]
+    first["measures"]["stray_mean"] = {"mean": 1.714, "low": 1.2, "high": 2.3}
+    for name in ("stray_mean", "efficientnet", "seam"):
+        second["measures"].pop(name, None)
+    first["measures"].pop("efficientnet", None)
+    content["standings"] = [first, second]
+    path.write_text(json.dumps(content))
+    lines = [tables.markdown(tables.TABLES[name]()).splitlines() for name in ("pairs", "pairs-in-short")]
+    for headings, _, *rows in lines:
+        assert len(rows) == len(tables.COMPARED)
+        assert {row.count("|") for row in rows} == {headings.count("|")}
+        assert all("| not measured yet | |" in row for row in rows[2:])
+    assert "| 1.50 | 1.71 |" in lines[0][2] and "| 0.14 | | |" in lines[0][3]
+    assert "| 0.93 | 1.71 | | 17.6 |" in lines[1][2]
+    intervals = tables.markdown(tables.TABLES["pairs-intervals"]())
+    assert "| 1.71 (1.20 to 2.30) | |\n" in intervals and "| not measured yet | | | |\n" in intervals
+
+
 def test_a_new_device_gets_a_section(results: Path) -> None:
     folder = results / "another-gpu"
     folder.mkdir()
