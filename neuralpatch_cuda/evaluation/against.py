@@ -49,7 +49,7 @@ def read_other(folder: Path, cases: Sequence[Case], methods: Sequence[Method]) -
     if not pairs:
         raise ConfigError(
             f"No method is in both evaluations: here {_listed(labels)}, in {folder} {_listed(found)}; "
-            "name one like the other, as in 'default: neuralpatch alpha=4'."
+            f"name one of these like one of those, as in --method '{found[0]}: {methods[0].name}'."
         )
     rows = [row for row in rows if row.method in pairs.values() and not row.error]
     filled = {row.photograph for row in rows}
