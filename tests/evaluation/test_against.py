@@ -24,6 +24,12 @@ from neuralpatch_cuda.evaluation.methods import Method
 TELEA = Method("telea")
 
 
+@pytest.fixture(autouse=True)
+def without_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their distances would take most of the time, and are compared as all measures are."""
+    monkeypatch.setattr("neuralpatch_cuda.evaluation.evaluate.load_distances", dict)
+
+
 def rows(values: Sequence[float], method: str = "telea", measure: str = "psnr_db") -> list[Row]:
     return [Row(f"{i}.png", method, {measure: value}) for i, value in enumerate(values)]
 
