@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 from PIL import Image
 
-from benchmarks import pictures, scratches
+from benchmarks import pictures, thin_holes
 from benchmarks.committed import RESULTS
 from benchmarks.pictures import IMAGES, PHOTOS, ROOT
 from benchmarks.tables import COMPARED
@@ -41,10 +41,8 @@ def main(
     shutil.copy(out / "comparison" / SUMMARY, RESULTS / "comparison.json")
     studies(photos, out / "ablations")
     pictures.main()
-    scratches.main(
-        PHOTOS / "picosdeeuropa.jpg",
-        RESULTS / "high-resolution-scratches.json",
-        picture=IMAGES / "scratches.jpg",
+    thin_holes.main(
+        PHOTOS / "picosdeeuropa.jpg", RESULTS / "high-resolution-thin.json", picture=IMAGES / "scratches.jpg"
     )
     demo(out)
     if pairs is not None:

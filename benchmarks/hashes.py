@@ -21,7 +21,7 @@ from PIL import Image
 
 from benchmarks.holes import centred_hole
 from benchmarks.machine import machine_info
-from benchmarks.scratches import scratched
+from benchmarks.thin_holes import scratched
 from neuralpatch_cuda import InpaintConfig, Inpainter
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -321,6 +321,24 @@ def fine_scales() -> Iterator[Row]:
 
 
 @table
+def thin_holes() -> Iterator[Row]:
+    yield "hole", "photograph", "share of its pixels", "time", "min to max", "memory added", "PSNR"
+    report = load("high-resolution-thin")
+    for found in report["fills"].values() if report else []:
+        width, height = found["photograph"]
+        least, most = (figure(seconds) for seconds in found["min_to_max"])
+        yield (
+            found["text"],
+            f"{width:,} x {height:,} px",
+            percent(found["share_of_pixels"], 2),
+            duration(found["seconds"]),
+            f"{least} to {most}",
+            f"{found['extra_bytes'] / 1e9:.2f} GB",
+            f"{found['psnr_db']:.1f} dB",
+        )
+
+
+@table
 def search() -> Iterator[Row]:
     found = "score", "at first", "at last", "exact", "PatchMatch", "times faster"
     yield "window", "layer", "patches", "known", *found
