@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 
@@ -34,6 +34,18 @@ def choose_device(device: str | torch.device) -> torch.device:
     elif chosen.type != "cpu":
         raise DeviceError(f"device {chosen.type!r} is not supported; use auto, cpu, cuda or cuda:N.")
     return chosen
+
+
+@contextmanager
+def own_modes() -> Iterator[None]:
+    """Compute as usual, whatever modes the caller has set in this thread: autocast, inference mode, or gradients."""
+    with ExitStack() as modes:
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                modes.enter_context(torch.autocast(kind, enabled=False))
+        modes.enter_context(torch.inference_mode(False))
+        modes.enter_context(torch.no_grad())
+        yield
 
 
 _threads = threading.local()

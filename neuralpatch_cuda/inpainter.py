@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from neuralpatch_cuda.config import InpaintConfig
-from neuralpatch_cuda.device import choose_device, choose_dtype, own_stream
+from neuralpatch_cuda.device import choose_device, choose_dtype, own_modes, own_stream
 from neuralpatch_cuda.errors import DeviceError, MaskError
 from neuralpatch_cuda.imaging.images import ImageLike, ImageT, composite, cut, paste, size_of, to_rgb, working_copy
 from neuralpatch_cuda.imaging.masks import feather_weight, grow, to_hole, to_region
@@ -213,6 +213,7 @@ class Inpainter:
         on_scale: ScaleCallback | None = None,
     ) -> InpaintResult[ImageT]: ...
 
+    @own_modes()
     def __call__(
         self,
         image: ImageT,
@@ -267,7 +268,7 @@ class Inpainter:
             windows += find_windows(parts.strips, context=0)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-        generator = torch.Generator().manual_seed(config.seed)
+        generator = torch.Generator("cpu").manual_seed(config.seed)
         record = Recorder(callback, on_scale, windows)
         self._fill_thin(output, hole, parts)
         try:
@@ -468,7 +469,8 @@ def blotches(size: tuple[int, int], generator: torch.Generator) -> Tensor:
     White noise would stay: the content term holds a scale to its start, and no patch is like it.
     """
     height, width = (-(-side // BLOTCH) for side in size)
-    return resize(torch.randn(3, height, width, generator=generator), size)
+    white = torch.randn(3, height, width, generator=generator, dtype=torch.float32, device=generator.device)
+    return resize(white, size)
 
 
 def is_fine(config: InpaintConfig, size: tuple[int, int]) -> bool:

@@ -340,7 +340,7 @@ def calibrate(painter: Inpainter, forecast: Forecast) -> None:
         config = InpaintConfig(**(dict(painter.config) | PLAIN | changes))
         trial = copy.copy(painter)  # with the same networks
         trial.config = config
-        hole = torch.zeros(side, side, dtype=torch.bool)
+        hole = torch.zeros(side, side, dtype=torch.bool, device="cpu")
         hole[side // 4 : side * 3 // 4, side // 4 : side * 3 // 4] = True
         info = trial(artificial_photograph(side), hole, return_info=True).info
         if number > 0:
@@ -349,10 +349,11 @@ def calibrate(painter: Inpainter, forecast: Forecast) -> None:
 
 def artificial_photograph(side: int) -> Tensor:
     """`[3, side, side]` in [0, 1], with details of all sizes, always the same."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(0)
     octaves = []
     cells = 4
     while cells <= side:
-        octaves.append(resize(torch.randn(3, cells, cells, generator=generator) / cells**0.5, (side, side)))
+        white = torch.randn(3, cells, cells, generator=generator, dtype=torch.float32, device="cpu")
+        octaves.append(resize(white / cells**0.5, (side, side)))
         cells *= 2
     return (0.5 + 0.3 * torch.stack(octaves).sum(0)).clamp(0, 1)

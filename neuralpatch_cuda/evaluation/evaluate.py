@@ -159,7 +159,7 @@ def _measured(
     path = fill_path(folder, method, case)
     make_folder(path.parent)
     write_image(Photograph(Image.fromarray(filled)), path)
-    result, truth = (torch.from_numpy(x).permute(2, 0, 1) / 255 for x in (filled, photograph))
+    result, truth = (torch.from_numpy(x).permute(2, 0, 1).float() / 255 for x in (filled, photograph))
     mask = torch.from_numpy(hole)
     values = measures(result, truth, mask) | {"seconds": seconds}
     values |= {name: distance(result, truth, mask) for name, distance in distances.items()}

@@ -173,7 +173,8 @@ def _released(device: str | torch.device, *, content_network: str = "default") -
 
     def fill(image: Pixels, hole: Hole) -> Pixels:
         photograph, guess = (
-            torch.from_numpy(pixels).to(device).permute(2, 0, 1) / 255 for pixels in (image, content(image, hole))
+            torch.from_numpy(pixels).to(device, torch.float32).permute(2, 0, 1) / 255
+            for pixels in (image, content(image, hole))
         )
         weight = torch.from_numpy(~hole).to(photograph)
         filled = released_2017.inpaint(photograph, guess, weight, network, recompute=False)
@@ -211,14 +212,15 @@ def known_mean(image: Tensor, mask: Tensor) -> Tensor:
 def write_random_features(path: Path) -> None:
     """Write a texture network of the embedded one's shape, its weights drawn at random (He et al., 2015), always the
     same."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(0)
     with safe_open(EMBEDDED_VGG16, "pt") as file:
         shapes = {name: file.get_slice(name).get_shape() for name in sorted(file.keys())}
         header = file.metadata()
+    kind: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
     tensors = {
-        name: torch.randn(shape, generator=generator) * math.sqrt(2 / math.prod(shape[1:]))
+        name: torch.randn(shape, generator=generator, **kind) * math.sqrt(2 / math.prod(shape[1:]))
         if len(shape) == 4
-        else torch.zeros(shape)
+        else torch.zeros(shape, **kind)
         for name, shape in shapes.items()
     }
     save_file(tensors, path, header)

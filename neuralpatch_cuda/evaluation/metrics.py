@@ -160,7 +160,7 @@ def _distinct(colours: Floats) -> Floats:
 
 
 def _grey(image: Tensor) -> Tensor:
-    weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
+    weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64, device="cpu")
     return torch.einsum("chw,c->hw", image.double().cpu(), weights)
 
 

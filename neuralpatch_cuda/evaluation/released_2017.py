@@ -23,6 +23,7 @@ does to a photograph; it ends at relu4_1, which then serves for the content as w
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -56,7 +57,10 @@ class Vgg(nn.Module):
         self.depths = depths
         widths = [width for width, depth in zip((64, 128, 256, 512), depths, strict=True) for _ in range(depth)]
         self.convolutions = nn.Sequential(
-            *(nn.Conv2d(before, after, 3, padding=1) for before, after in zip([3, *widths], widths, strict=False))
+            *(
+                nn.Conv2d(before, after, 3, padding=1, dtype=torch.float32)
+                for before, after in zip([3, *widths], widths, strict=False)
+            )
         )
         self.to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
 
@@ -64,7 +68,7 @@ class Vgg(nn.Module):
     def random(cls, seed: int = 0) -> Vgg:
         """VGG-19 up to relu4_2 with random weights."""
         network = cls((2, 2, 4, 2))
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator("cpu").manual_seed(seed)
         for parameter in network.parameters():
             if parameter.ndim == 4:
                 nn.init.kaiming_normal_(parameter, nonlinearity="relu", generator=generator)
@@ -328,10 +332,11 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
 
 def _weights(source: int, target: int) -> Tensor:
     """How much of each pixel of a row goes into each pixel of the resized row, `[target, source]`."""
-    pixels = torch.arange(source, dtype=torch.float64)
+    kind: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
+    pixels = torch.arange(source, **kind)
     if target > source:
-        places = torch.linspace(0, source - 1, target, dtype=torch.float64)
+        places = torch.linspace(0, source - 1, target, **kind)
         return (1 - (places[:, None] - pixels).abs()).clamp(min=0)
-    edges = torch.linspace(0, source, target + 1, dtype=torch.float64)
+    edges = torch.linspace(0, source, target + 1, **kind)
     overlap = torch.minimum(edges[1:, None], pixels + 1) - torch.maximum(edges[:-1, None], pixels)
     return overlap.clamp(min=0) * target / source

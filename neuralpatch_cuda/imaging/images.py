@@ -176,7 +176,7 @@ def _blend(old: Tensor, new: Tensor, share: Tensor) -> Tensor:
 def _unit(pixels: Array | Tensor) -> Tensor:
     """The same pixels as float32; integers are scaled to [0, 1], and float32 tensors not copied."""
     if isinstance(pixels, Tensor):
-        return pixels / 255 if pixels.dtype == torch.uint8 else pixels.float()
+        return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
     native = torch.from_numpy(np.array(pixels, pixels.dtype.newbyteorder("=")))  # torch knows no other byte order
     unit = native.to(torch.float32, memory_format=torch.contiguous_format)
     return unit.div_(np.iinfo(pixels.dtype).max) if pixels.dtype.kind == "u" else unit

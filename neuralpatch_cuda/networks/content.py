@@ -9,6 +9,7 @@ hole; the decoder merely brings that layout back to full size.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -36,13 +37,17 @@ class ContentConfig:
     """
 
 
+conv3x3 = partial(nn.Conv2d, kernel_size=3, dtype=torch.float32)
+"""The convolutions are float32, whatever the default of PyTorch is."""
+
+
 class ResidualBlock(nn.Module):
     """`x + conv(elu(conv_dilated(elu(x))))`; the last convolution starts at zero, so a new block is the identity."""
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1 = conv3x3(channels, channels, padding=dilation, dilation=dilation)
+        self.conv2 = conv3x3(channels, channels, padding=1)
         nn.init.zeros_(self.conv2.weight)
         assert self.conv2.bias is not None
         nn.init.zeros_(self.conv2.bias)
@@ -75,14 +80,14 @@ class ContentNetwork(nn.Module):
         super().__init__()
         self.config = config or ContentConfig()
         width = self.config.width
-        self.stem = nn.Conv2d(4 * 16, width // 2, 3, padding=1)
-        self.down = nn.Conv2d(width // 2, width, 3, stride=2, padding=1)
+        self.stem = conv3x3(4 * 16, width // 2, padding=1)
+        self.down = conv3x3(width // 2, width, stride=2, padding=1)
         self.trunk = nn.Sequential(*(ResidualBlock(width, dilation) for dilation in self.config.dilations))
-        self.up4 = nn.Conv2d(width, 2 * width, 3, padding=1)
-        self.fuse4 = nn.Conv2d(width, width // 2, 3, padding=1)
+        self.up4 = conv3x3(width, 2 * width, padding=1)
+        self.fuse4 = conv3x3(width, width // 2, padding=1)
         self.detail = nn.Sequential(*(ResidualBlock(width // 2, dilation) for dilation in self.config.detail))
-        self.up2 = nn.Conv2d(width // 2, width, 3, padding=1)
-        self.head = nn.Conv2d(width // 4, 3 * 4, 3, padding=1)
+        self.up2 = conv3x3(width // 2, width, padding=1)
+        self.head = conv3x3(width // 4, 3 * 4, padding=1)
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """Fill the hole.
@@ -110,6 +115,6 @@ class ContentNetwork(nn.Module):
         """What takes the hole's place: drawn anew in training, else always the same."""
         if self.config.noise == 0:
             return torch.zeros_like(image)
-        generator = None if self.training else torch.Generator().manual_seed(0)
-        noise = torch.randn(image.shape, generator=generator)
+        generator = None if self.training else torch.Generator("cpu").manual_seed(0)
+        noise = torch.randn(image.shape, generator=generator, dtype=torch.float32, device="cpu")
         return (self.config.noise * noise).to(image)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -41,15 +42,19 @@ class ContextEncoder(nn.Module):
         super().__init__()
         self.config = config or ContextEncoderConfig()
         w, code = self.config.width, self.config.bottleneck
-        layers: list[nn.Module] = [nn.Conv2d(3, w, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]  # 64 px
+        # Float32, whatever the default of PyTorch is.
+        down = partial(nn.Conv2d, kernel_size=4, bias=False, dtype=torch.float32)
+        up = partial(nn.ConvTranspose2d, kernel_size=4, bias=False, dtype=torch.float32)
+        norm = partial(nn.BatchNorm2d, dtype=torch.float32)
+        layers: list[nn.Module] = [down(3, w, stride=2, padding=1), nn.LeakyReLU(0.2)]  # 64 px
         for a, b in ((w, w), (w, 2 * w), (2 * w, 4 * w), (4 * w, 8 * w)):  # 32, 16, 8, 4 px
-            layers += [nn.Conv2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.LeakyReLU(0.2)]
-        layers += [nn.Conv2d(8 * w, code, 4, bias=False), nn.BatchNorm2d(code), nn.LeakyReLU(0.2)]
+            layers += [down(a, b, stride=2, padding=1), norm(b), nn.LeakyReLU(0.2)]
+        layers += [down(8 * w, code), norm(code), nn.LeakyReLU(0.2)]
         self.encoder = nn.Sequential(*layers)
-        layers = [nn.ConvTranspose2d(code, 8 * w, 4, bias=False), nn.BatchNorm2d(8 * w), nn.ReLU()]  # 4 px
+        layers = [up(code, 8 * w), norm(8 * w), nn.ReLU()]  # 4 px
         for a, b in ((8 * w, 4 * w), (4 * w, 2 * w), (2 * w, w)):  # 8, 16, 32 px
-            layers += [nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
-        layers += [nn.ConvTranspose2d(w, 3, 4, 2, 1, bias=False), nn.Tanh()]  # 64 px
+            layers += [up(a, b, stride=2, padding=1), norm(b), nn.ReLU()]
+        layers += [up(w, 3, stride=2, padding=1), nn.Tanh()]  # 64 px
         self.decoder = nn.Sequential(*layers)
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):

@@ -36,9 +36,11 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, width: int = 32) -> None:
         super().__init__()
         channels = (4, width, 2 * width, 4 * width)
-        self.layers = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(channels))
-        self.layers.append(nn.Conv2d(4 * width, 4 * width, 3, padding=1))
-        self.head = nn.Conv2d(4 * width, 1, 1)
+        self.layers = nn.ModuleList(
+            nn.Conv2d(a, b, 4, stride=2, padding=1, dtype=torch.float32) for a, b in pairwise(channels)
+        )
+        self.layers.append(nn.Conv2d(4 * width, 4 * width, 3, padding=1, dtype=torch.float32))
+        self.head = nn.Conv2d(4 * width, 1, 1, dtype=torch.float32)
 
     def forward(self, image: Tensor, mask: Tensor) -> Judgement:
         """Judge an image.

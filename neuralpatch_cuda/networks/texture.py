@@ -113,17 +113,19 @@ class TextureNetwork(nn.Module):
         """Every layer up to the deepest requested one."""
         channels = 3
         for layer in self.depth:
-            self.add_module(_convolution(layer), nn.Conv2d(channels, CHANNELS[layer], 3, padding=1))
+            convolution = nn.Conv2d(channels, CHANNELS[layer], 3, padding=1, dtype=torch.float32)
+            self.add_module(_convolution(layer), convolution)
             channels = CHANNELS[layer]
         for name in ("mean", "std"):
-            self.register_buffer(name, torch.empty(3, 1, 1), persistent=False)
+            self.register_buffer(name, torch.empty(3, 1, 1, dtype=torch.float32), persistent=False)
         self._set_normalisation()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's annotations
         self.eval().requires_grad_(False)
 
     def _set_normalisation(self) -> None:
         for name in ("mean", "std"):
-            values = torch.tensor(getattr(self.normalisation, name), device=getattr(self, name).device)
+            device = getattr(self, name).device
+            values = torch.tensor(getattr(self.normalisation, name), dtype=torch.float32, device=device)
             setattr(self, name, values.view(3, 1, 1))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TextureNetwork:

@@ -76,8 +76,8 @@ class Layout:
             rows, columns = mask.shape
             local = match - before
             here = (local >= 0) & (local < height * width)
-            down = (local // width - row) * rows / height
-            right = (local % width - column) * columns / width
+            down = ((local // width - row) * rows).float() / height
+            right = ((local % width - column) * columns).float() / width
             y = (self._row + down.round().long()).clamp(0, rows - 1)
             x = (self._column + right.round().long()).clamp(0, columns - 1)
             index = torch.where(here, above + y * columns + x, index)

@@ -59,10 +59,11 @@ class PatchMatch:
 
     def __init__(self, layout: Layout, coarser: Matches | None, seed: int) -> None:
         self._layout, self._calls = layout, 0
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator("cpu").manual_seed(seed)
         selected = torch.cat([key_mask.flatten() for key_mask in layout.key_masks]).nonzero()[:, 0]
-        drawn = torch.randint(len(selected), layout.query_position.shape, generator=generator)
-        self._seed = int(torch.randint(2**32, (), generator=generator))
+        draw = partial(torch.randint, generator=generator, dtype=torch.int64, device="cpu")
+        drawn = draw(len(selected), layout.query_position.shape)
+        self._seed = int(draw(2**32, ()))
         self._index = selected[drawn.to(selected.device)]
         if coarser is not None:
             index, found = layout.gather(coarser)

@@ -67,7 +67,7 @@ def find_windows(mask: Tensor, context: float) -> list[Window]:
         chosen = np.zeros(count + 1, np.bool_)
         chosen[[1 + number for number in group.holes]] = True
         part = window.intersection(around)
-        own = torch.zeros(window.height, window.width, dtype=torch.bool)
+        own = torch.zeros(window.height, window.width, dtype=torch.bool, device="cpu")
         own[part.inside(window)] = torch.from_numpy(chosen[labels[part.inside(around)]])
         windows.append(Window(window, own.to(mask.device)))
     return windows
