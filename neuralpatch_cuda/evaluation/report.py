@@ -91,7 +91,7 @@ def write_report(
         notes=notes,
         against=against,
     )
-    file.write(page.encode())
+    file.write(page.encode("utf-8", "backslashreplace"))
 
 
 def _shown(case: Case, methods: Sequence[Method], rows: Sequence[Row], folder: Path) -> Shown:
