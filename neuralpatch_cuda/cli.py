@@ -23,7 +23,7 @@ from typer.exceptions import TyperException
 
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import ConfigError, NeuralPatchError, OutputError
-from neuralpatch_cuda.imaging.whole import make_folder
+from neuralpatch_cuda.imaging.whole import check_apart, make_folder
 from neuralpatch_cuda.options import options_of
 from neuralpatch_cuda.terminal import (
     BatchBar,
@@ -68,6 +68,9 @@ QualityOption = Annotated[
         help="Of JPEG, WebP and AVIF; by default that of the photograph if it is a JPEG, too, else high.",
         show_default=False,
     ),
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Let the output replace the photograph, or another file that is read.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts, and no progress.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
@@ -138,6 +141,7 @@ def inpaint(
         ),
     ] = None,
     quality: QualityOption = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     **options: Any,
@@ -153,6 +157,10 @@ def inpaint(
     picture, hole = read_image(image), read_mask(mask)
     source = source_mask and read_mask(source_mask)
     exemplars = [read_image(path).image for path in exemplar or ()]
+    read = {"photograph": image, "mask": mask} | ({"source mask": source_mask} if source_mask else {})
+    read |= {f"exemplar {number}": path for number, path in enumerate(exemplar or (), 1)}
+    if not overwrite:
+        check_apart(output, read)
     check_writable(output, picture)
     if save_scales is not None:
         make_folder(save_scales)
@@ -168,7 +176,10 @@ def inpaint(
     write_image(picture.with_image(result.image), output, quality)
     if save_scales is not None:
         for scale in result.info.scales:
-            write_image(Photograph(scale.image), save_scales / _scale_name(scale))
+            path = save_scales / _scale_name(scale)
+            if not overwrite:
+                check_apart(path, read)
+            write_image(Photograph(scale.image), path)
     width, height = picture.size
     seconds = time.perf_counter() - started
     if as_json:
@@ -382,6 +393,7 @@ def profile(
         ),
     ] = None,
     device: DeviceOption = "auto",
+    overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
     **options: Any,
 ) -> None:
@@ -397,6 +409,8 @@ def profile(
 
     picture = read_image(image)
     if output is not None:
+        if not overwrite:
+            check_apart(output, {"photograph": image, "mask": mask})
         check_writable(output, picture)
     if trace is not None:
         if trace.suffix.lower() != ".json":

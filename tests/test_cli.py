@@ -206,6 +206,78 @@ def test_quality(folder: Path) -> None:
     assert (folder / "low.jpg").stat().st_size < (folder / "high.jpg").stat().st_size
 
 
+def _symlink(folder: Path) -> str:
+    (folder / "link.png").symlink_to("photo.png")
+    return "link.png"
+
+
+def _hard_link(folder: Path) -> str:
+    (folder / "hard.png").hardlink_to(folder / "mask.png")
+    return "hard.png"
+
+
+def _folder_link(folder: Path) -> str:
+    (folder / "here").symlink_to(".")
+    return "here/second.png"
+
+
+@pytest.mark.parametrize(
+    ("output", "what"),
+    [
+        ("photo.png", "photograph, photo.png"),
+        ("./nowhere/../photo.png", "photograph, photo.png"),
+        ("mask.png", "mask, mask.png"),
+        ("source.png", "source mask, source.png"),
+        ("second.png", "exemplar 2, second.png"),
+        (_symlink, "photograph, photo.png"),
+        (_hard_link, "mask, mask.png"),
+        (_folder_link, "exemplar 2, second.png"),
+    ],
+)
+def test_nothing_that_is_read_is_replaced_unasked(
+    folder: Path, output: str | Callable[[Path], str], what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "nowhere").mkdir()
+    Image.open("photo.png").save("second.png")
+    Image.open("mask.png").transpose(Image.Transpose.FLIP_TOP_BOTTOM).save("source.png")
+    name = output if isinstance(output, str) else output(folder)
+    before = {path: path.read_bytes() for path in folder.glob("*.png")}
+    sources = ["--source-mask", "source.png", "--exemplar", "photo.png", "--exemplar", "second.png"]
+    if what.startswith("photograph"):
+        sources = []
+    assert inpaint(*sources, output=name) == 2
+    assert capsys.readouterr().err == f"Error: {Path(name)} is the {what}; name another file, or use --overwrite.\n"
+    assert {path: path.read_bytes() for path in folder.glob("*.png")} == before
+    assert inpaint(*sources, "--overwrite", output=name) == 0
+
+
+def test_fill_a_photograph_in_its_place(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert inpaint(output="out.png") == 0
+    wanted = (folder / "out.png").read_bytes()
+    assert inpaint(output="out.png") == 0  # another file may be replaced, as ever
+    (folder / "link.png").symlink_to("photo.png")
+    assert inpaint("--overwrite", image="link.png", output="photo.png") == 0
+    assert (folder / "photo.png").read_bytes() == wanted
+    assert (folder / "link.png").is_symlink()
+
+
+def test_profile_replaces_nothing_that_is_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("photo.png", "mask.png"):
+        before = (folder / name).read_bytes()
+        assert cli.main(["profile", "photo.png", "mask.png", "-o", name, *FAST]) == 2
+        assert f"Error: {name} is the " in capsys.readouterr().err
+        assert (folder / name).read_bytes() == before
+
+
+def test_a_scale_replaces_nothing_that_is_read(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "window01_scale1_96x80.png"
+    (folder / "photo.png").rename(name)
+    before = (folder / name).read_bytes()
+    assert inpaint("--save-scales", ".", image=name) == 2
+    assert f"{name} is the photograph" in capsys.readouterr().err
+    assert (folder / name).read_bytes() == before
+
+
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["info"]) == 0
     text = capsys.readouterr().out

@@ -21,6 +21,7 @@ from neuralpatch_cuda.batch.item import Item, as_text
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import ConfigError
 from neuralpatch_cuda.imaging.files import FORMATS
+from neuralpatch_cuda.imaging.whole import identity
 
 SUFFIXES = {*FORMATS, ".gif", ".heic", ".heif", ".hif", ".jfif", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"}
 """Of the files in a folder that are taken for images."""
@@ -110,13 +111,13 @@ def pair_files(image: str, mask: str | None, rules: Rules) -> Pairing:
 def without_conflicts(pairing: Pairing) -> Pairing:
     """The same in the order of names, without items whose output would replace another's, a photograph or a mask."""
     files = {path for item in pairing.items for path in (item.image, item.mask)}
-    inputs = {_identity(path) for path in files} - {None}
+    inputs = {identity(path) for path in files} - {None}
     problems = list(pairing.problems)
     kept: dict[str, Item] = {}
     for item in sorted(pairing.items, key=lambda item: item.name):
         if item.name in kept:
             problems.append(f"{kept[item.name].image} and {item.image} would both be written to {item.output}.")
-        elif _identity(item.output) in inputs:
+        elif identity(item.output) in inputs:
             problems.append(f"{item.output} would replace a photograph or a mask; use another output folder.")
         else:
             kept[item.name] = item
@@ -190,12 +191,3 @@ def _match(pattern: str, output: Path) -> tuple[Path, Iterator[Path]]:
     root = Path(*parts[: next(index for index, part in enumerate(parts) if glob.has_magic(part))])
     paths = map(Path, sorted(glob.glob(pattern, recursive=True)))
     return root, (path for path in paths if path.is_file() and output not in path.resolve().parents)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Of the file itself, whatever links to it; None if there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

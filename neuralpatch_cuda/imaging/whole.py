@@ -6,7 +6,7 @@ import hashlib
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -36,6 +36,31 @@ def check_place(path: Path) -> None:
             pass
     except OSError as error:
         raise OutputError(f"Cannot write {path}: {error.strerror or error} in {folder}.") from error
+
+
+def check_apart(path: Path, inputs: Mapping[str, Path]) -> None:
+    """Make sure that a file to be written is none of those that are read, by whatever names and links.
+
+    Args:
+        path: of the file to be written.
+        inputs: what is read, by what it is.
+
+    Raises:
+        OutputError: it is one of them.
+    """
+    own = identity(path)
+    for what, other in inputs.items():
+        if own is not None and own == identity(other):
+            raise OutputError(f"{path} is the {what}, {other}; name another file, or use --overwrite.")
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Of the file itself, whatever links to it; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def make_folder(path: Path) -> None:
