@@ -19,7 +19,7 @@ from torch import Tensor
 
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.device import choose_device, choose_dtype, own_modes, own_stream
-from neuralpatch_cuda.errors import DeviceError, MaskError
+from neuralpatch_cuda.errors import DeviceError, ImageError, MaskError
 from neuralpatch_cuda.imaging.images import ImageLike, ImageT, composite, cut, paste, size_of, to_rgb, working_copy
 from neuralpatch_cuda.imaging.masks import feather_weight, grow, to_hole, to_region
 from neuralpatch_cuda.networks.texture import STRIDE, TextureNetwork
@@ -229,7 +229,7 @@ class Inpainter:
 
         Args:
             image: PIL image; or array `[H, W]` or `[H, W, C]`, uint8, uint16 or float in [0, 1]; or tensor
-                `[C, H, W]`, uint8 or float in [0, 1].
+                `[C, H, W]`, uint8 or float in [0, 1]. Inside the hole, any value will do, NaN and infinity included.
             mask: of the same height and width. Of an array or a tensor, what is not 0 is filled; of a PIL image what
                 is white, or painted in another colour on black or on nothing, see `to_hole`.
             source_mask: the same, of the part of the image that patches may be taken from, however far from the hole;
@@ -257,7 +257,7 @@ class Inpainter:
             size = size_of(output)
             hole = to_hole(mask, size, config.invert_mask, config.mask_dilate, config.resize_mask)
             region = None if source_mask is None else to_region(source_mask, size, config.resize_mask)
-            others = tuple(Exemplar.whole(to_rgb(each, least).to(self.device)) for each in exemplars)
+            others = tuple(_exemplar(n, each, least).to(self.device) for n, each in enumerate(exemplars, 1))
             # What is blended around the hole must have been synthesised, too.
             unknown = grow(hole, config.feather)
             if region is not None and not exemplars and not (region & ~unknown).any():
@@ -273,10 +273,8 @@ class Inpainter:
         self._fill_thin(output, hole, parts)
         try:
             for record.window, window in enumerate(windows):
-                unknown, fill = parts.thick, self.fill_window
-                if record.window >= thick:
-                    unknown, fill = parts.strips, self.sharpen_strips
-                self._fill_holes(output, hole, unknown, parts.strips, window, fill, region, others, generator, record)
+                fill = self.fill_window if record.window < thick else self.sharpen_strips
+                self._fill_holes(output, hole, parts, window, fill, region, others, generator, record)
         except torch.OutOfMemoryError as error:
             raise DeviceError(
                 f"{self.device} has too little memory for this hole; use less context or the CPU."
@@ -329,7 +327,8 @@ class Inpainter:
             own[tile.inside(box)] = parts.thin[tile.slices]
             part = cut(output, box)
             with stage("thin holes"):
-                filled = interpolate(to_rgb(part).cpu(), parts.thin[box.slices], parts.thick[box.slices])
+                image = to_rgb(part, missing=hole[box.slices]).cpu()
+                filled = interpolate(image, parts.thin[box.slices], parts.thick[box.slices])
             with stage("composite"):
                 weight = feather_weight(hole[box.slices], self.config.feather) * own
                 paste(output, composite(part, filled, weight), box)
@@ -338,8 +337,7 @@ class Inpainter:
         self,
         output: ImageT,
         hole: Tensor,
-        unknown: Tensor,
-        doubtful: Tensor,
+        parts: Division,
         window: Window,
         fill: Callable[[Tensor, Tensor, Sources, torch.Generator, Recorder], Tensor],
         region: Tensor | None,
@@ -347,19 +345,29 @@ class Inpainter:
         generator: torch.Generator,
         record: Recorder,
     ) -> None:
-        """Fill a window's own holes in the output, and take them from the unknown pixels; only it is held in floats."""
+        """Fill a window's own holes in the output, and take them from the parts to fill; only it is held in floats."""
         box, own = window.box, window.own
         rows, columns = box.slices
         with stage("prepare image and mask"):
             part = cut(output, box)
-            pixels = to_rgb(part).to(self.device)
-            sources = sources_of(lambda box: to_rgb(cut(output, box)).cpu(), unknown, doubtful, box, region, exemplars)
+            missing = hole & parts.thick  # of which some are filled by now
+            pixels = to_rgb(part, missing=missing[rows, columns]).to(self.device)
+            sources = sources_of(
+                lambda box: to_rgb(cut(output, box), missing=missing[box.slices]).cpu(),
+                parts.thick,
+                parts.strips,
+                box,
+                region,
+                exemplars,
+            )
         # Parts of later windows' holes are filled along, for what is around them, and given up again.
-        filled = fill(pixels, unknown[rows, columns].to(self.device), sources.to(self.device), generator, record)
+        mask = (own | parts.thick[rows, columns]).to(self.device)
+        filled = fill(pixels, mask, sources.to(self.device), generator, record)
         with stage("composite"):
             weight = feather_weight(hole[rows, columns], self.config.feather) * own
             paste(output, composite(part, filled, weight), box)
-        unknown[rows, columns] &= ~own
+        for each in (parts.thick, parts.strips):
+            each[rows, columns] &= ~own
 
     def fill_window(
         self, image: Tensor, mask: Tensor, sources: Sources, generator: torch.Generator, record: Recorder
@@ -456,6 +464,13 @@ class Inpainter:
         with stage("content network"), torch.no_grad():
             guess: Tensor = self._content(known[None], hole[None, None].to(known.dtype))
         return guess[0].clamp(0, 1)
+
+
+def _exemplar(number: int, image: ImageLike, smallest_side: int) -> Exemplar:
+    try:
+        return Exemplar.whole(to_rgb(image, smallest_side))
+    except ImageError as error:
+        raise ImageError(f"Exemplar {number} cannot be used: {error}") from error
 
 
 def to_picture(image: Tensor) -> Image.Image:

@@ -15,11 +15,12 @@ from PIL import ExifTags, Image, ImageDraw
 from scipy import ndimage
 
 from neuralpatch_cuda import InpaintConfig, Inpainter, inpaint
-from neuralpatch_cuda.errors import DeviceError, MaskError, NetworkError
+from neuralpatch_cuda.errors import DeviceError, ImageError, MaskError, NetworkError
 from neuralpatch_cuda.imaging.images import to_rgb
 from neuralpatch_cuda.inpainter import THIN_ITERATIONS, Progress, at_scale
 from neuralpatch_cuda.synthesis.boxes import Box
 from neuralpatch_cuda.synthesis.scale import synthesise
+from neuralpatch_cuda.synthesis.windows import find_windows
 
 PHOTO = Path(__file__).parents[1] / "examples" / "photo.jpg"
 
@@ -461,3 +462,122 @@ def test_a_gpu_that_is_out_of_memory_goes_on_in_smaller_tiles(
     monkeypatch.setattr("neuralpatch_cuda.inpainter.LEAST_BUDGET", 4 * 10**8)
     with pytest.raises(DeviceError, match="too little memory"):
         inpaint(photo, mask, **BRIEF)
+
+
+# What is in the hole does not matter
+
+
+BAD = {"nan": np.nan, "inf": np.inf, "minus inf": -np.inf, "no data": -9999.0, "large": 3e38}
+
+
+def as_kind(pixels: np.ndarray, kind: str) -> Any:
+    """Float pixels `[H, W, 3]` as an image of a kind."""
+    if kind == "PIL":
+        return Image.fromarray(pixels[..., 0].astype(np.float32))
+    if kind.startswith("tensor"):
+        return torch.from_numpy(pixels.transpose(2, 0, 1).astype(kind.split()[1]))
+    return pixels[..., 0].astype(np.float32) if kind == "gray" else pixels.astype(kind)
+
+
+def as_array(image: Any) -> np.ndarray:
+    return image.numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
+
+
+KINDS = ["float32", ">f4", "float64", "gray", "PIL", "tensor float32", "tensor float64", "tensor float16"]
+
+
+@pytest.fixture(scope="module")
+def small(photo: Image.Image) -> np.ndarray:
+    return np.asarray(photo.resize((96, 64))) / 255
+
+
+@pytest.fixture(scope="module")
+def small_hole() -> np.ndarray:
+    hole = np.zeros((64, 96), np.bool_)
+    hole[20:34, 30:50] = hole[25:30, 45:60] = True
+    return hole
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nan_in_the_hole_is_filled(painter: Inpainter, small: np.ndarray, small_hole: np.ndarray, kind: str) -> None:
+    wanted = as_array(painter(as_kind(np.where(small_hole[..., None], 0, small), kind), small_hole))
+    assert np.isfinite(wanted).all()
+    for value in (np.nan, np.inf) if kind != "float32" else BAD.values():
+        image = as_kind(np.where(small_hole[..., None], value, small), kind)
+        assert (as_array(painter(image, small_hole)) == wanted).all()
+
+
+def test_nan_in_a_part_of_the_hole_and_in_some_channels(
+    painter: Inpainter, small: np.ndarray, small_hole: np.ndarray
+) -> None:
+    image = small.copy()
+    image[22:25, 35:40, 1] = np.nan
+    image[20, 30] = np.inf, -np.inf, 7
+    assert (painter(image, small_hole) == painter(small, small_hole)).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"feather": 4, "mask_dilate": 2},
+        {"content_network": "combined", "noise": 0.1},
+        {"content_network": "exemplar", "optimizer": "adam"},
+        {"content_network": "content-adv", "search": "patchmatch", "memory_budget": "1MB"},
+        {"scales": 1, "iterations": 0, "content_side": 48},
+        {"invert_mask": True},
+    ],
+    ids=str,
+)
+def test_nan_reaches_nothing(options: dict[str, Any], small: np.ndarray, small_hole: np.ndarray) -> None:
+    config = InpaintConfig(**({"iterations": 2} | options))
+    source = np.zeros_like(small_hole)
+    source[:, 25:] = True  # the hole, too, where nothing can be taken from
+    further: dict[str, Any] = {"source_mask": source, "exemplars": [small[:, ::-1].copy()]}
+    mask = ~small_hole if config.invert_mask else small_hole
+    painter = Inpainter(config)
+    wanted = painter(small, mask, **further)
+    assert (painter(np.where(small_hole[..., None], np.nan, small), mask, **further) == wanted).all()
+    assert np.isfinite(wanted).all()
+
+
+def test_nan_in_another_windows_hole(painter: Inpainter, photo: Image.Image) -> None:
+    image = np.asarray(photo.resize((260, 260))) / 255
+    holes = np.zeros(image.shape[:2], np.bool_)
+    holes[60:74, 60:74] = holes[121:135, 121:135] = True
+    boxes = [window.box for window in find_windows(torch.from_numpy(holes), painter.config.context)]
+    assert len(boxes) == 2
+    assert all(box.contains(Box(60, 60, 135, 135)) for box in boxes)
+    source = np.ones_like(holes)
+    for further in ({}, {"source_mask": source}):
+        wanted = painter(image, holes, **further)
+        assert (painter(np.where(holes[..., None], np.nan, image), holes, **further) == wanted).all()
+
+
+def test_nan_alpha_in_the_hole_becomes_opaque(painter: Inpainter, small: np.ndarray, small_hole: np.ndarray) -> None:
+    alpha = np.linspace(0, 1, small_hole.size).reshape(*small_hole.shape, 1)
+    image = np.concatenate([small, alpha], 2).astype(np.float32)
+    wanted = painter(image, small_hole)
+    assert (wanted[..., 3] == image[..., 3]).all()
+    image[small_hole] = np.nan
+    for filled in (painter(image, small_hole), as_array(painter(torch.from_numpy(image).permute(2, 0, 1), small_hole))):
+        filled = filled if filled.shape[2] == 4 else filled.transpose(1, 2, 0)
+        assert (filled[..., :3] == wanted[..., :3]).all()
+        assert (filled[small_hole][:, 3] == 1).all()
+        assert (filled[~small_hole] == image[~small_hole]).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nan_among_known_pixels_is_an_error(small: np.ndarray, small_hole: np.ndarray, kind: str) -> None:
+    image = small.copy()
+    image[small_hole] = np.nan
+    image[34, 40] = np.inf
+    painter = Inpainter(InpaintConfig(iterations=1, feather=3))  # which is within what is blended
+    with pytest.raises(ImageError, match=r"NaN or infinite values outside the hole; .* or let the mask cover them"):
+        painter(as_kind(image, kind), small_hole)
+
+
+def test_nan_in_an_exemplar_is_an_error(painter: Inpainter, small: np.ndarray, small_hole: np.ndarray) -> None:
+    bad = small.copy()
+    bad[3, 4, 1] = np.nan
+    with pytest.raises(ImageError, match=r"Exemplar 2 cannot be used: The image has NaN or infinite values; replace"):
+        painter(small, small_hole, exemplars=[small, bad])

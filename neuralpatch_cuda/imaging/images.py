@@ -88,7 +88,7 @@ def paste(image: ImageT, part: ImageT, box: Box) -> None:
         image[rows, columns] = part
 
 
-def to_rgb(image: ImageLike, smallest_side: int = 1) -> Tensor:
+def to_rgb(image: ImageLike, smallest_side: int = 1, missing: Tensor | None = None) -> Tensor:
     """Bring an image to the tensor that is worked on. The image itself is left alone.
 
     Args:
@@ -99,6 +99,8 @@ def to_rgb(image: ImageLike, smallest_side: int = 1) -> Tensor:
             - numpy `[H, W]` or `[H, W, C]`: uint8, uint16, or float32 or float64 in [0, 1];
             - torch `[C, H, W]`: uint8, or floating point in [0, 1].
         smallest_side: least height and width in pixels: what one patch spans.
+        missing: bool `[H, W]`, pixels of which the values do not matter: those of a floating point image become 0,
+            whatever they are.
 
     Returns:
         `[3, H, W]`, float32, RGB in [0, 1], on the image's device. Alpha is left out.
@@ -109,7 +111,7 @@ def to_rgb(image: ImageLike, smallest_side: int = 1) -> Tensor:
     """
     _check_kind(image, smallest_side)
     if isinstance(image, Image.Image):
-        return to_rgb(_pixels(upright(image)))
+        return to_rgb(_pixels(upright(image)), missing=missing)
     if isinstance(image, Tensor):
         planes = _unit(image.detach()[: _colours(len(image))])
         floating = image.is_floating_point()
@@ -118,7 +120,7 @@ def to_rgb(image: ImageLike, smallest_side: int = 1) -> Tensor:
         planes = _unit(np.moveaxis(_with_channels(image)[..., : _colours(channels)], 2, 0))
         floating = image.dtype.kind == "f"
     if floating:
-        planes = _check_range(planes)
+        planes = _check_range(planes, missing)
     return planes.expand(3, -1, -1).contiguous()
 
 
@@ -132,8 +134,8 @@ def composite(image: ImageT, filled: Tensor, weight: Tensor) -> ImageT:
 
     Returns:
         An image of the type, dtype, size, mode, device and metadata of `image` (a PIL image: as `upright`
-        gives it). Where the weight is 0 it is bit-identical, and so is alpha everywhere. Gray is the luma of
-        `filled`.
+        gives it). Where the weight is 0 it is bit-identical, and so is alpha everywhere, but that NaN or infinite
+        alpha becomes 1 where it is not 0. Gray is the luma of `filled`.
     """
     touched = weight > 0
     if isinstance(image, Image.Image):
@@ -155,6 +157,7 @@ def composite(image: ImageT, filled: Tensor, weight: Tensor) -> ImageT:
         colours = _colours(len(out))
         blended = _blend(_unit(out[:colours, touched]), new, share)
         out[:colours, touched] = (blended * 255).round().byte() if out.dtype == torch.uint8 else blended.to(out.dtype)
+        out[colours:, touched] = torch.nan_to_num(out[colours:, touched], 1, 1, 1)
         return out
     array = np.array(image)
     where, pixels = touched.numpy(force=True), _with_channels(array)
@@ -163,6 +166,7 @@ def composite(image: ImageT, filled: Tensor, weight: Tensor) -> ImageT:
     if array.dtype.kind == "u":
         blended = (blended * np.iinfo(array.dtype).max).round()
     pixels[where, :colours] = blended.T.numpy()
+    pixels[where, colours:] = np.nan_to_num(pixels[where, colours:], nan=1, posinf=1, neginf=1)
     return array
 
 
@@ -170,7 +174,7 @@ def _blend(old: Tensor, new: Tensor, share: Tensor) -> Tensor:
     """Mix `[C, N]` old and `[3, N]` new colours; C is 1 or 3."""
     if len(old) == 1:
         new = (new * new.new_tensor(LUMA)[:, None]).sum(0, keepdim=True)
-    return torch.lerp(old, new, share)
+    return torch.lerp(torch.where(share < 1, old, new), new, share)  # what is replaced may be NaN
 
 
 def _unit(pixels: Array | Tensor) -> Tensor:
@@ -182,13 +186,14 @@ def _unit(pixels: Array | Tensor) -> Tensor:
     return unit.div_(np.iinfo(pixels.dtype).max) if pixels.dtype.kind == "u" else unit
 
 
-def _check_range(planes: Tensor) -> Tensor:
-    """A copy of a floating point image, rounding errors at 0 and 1 removed."""
+def _check_range(planes: Tensor, missing: Tensor | None) -> Tensor:
+    """A copy of a floating point image, rounding errors at 0 and 1 removed, and 0 where pixels are missing."""
+    if missing is not None:
+        planes = planes.masked_fill(missing.to(planes.device), 0)
     low, high = (float(value) for value in planes.aminmax())
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise ImageError(
-            "The image has NaN or infinite values; replace them first (inside the hole, any value will do)."
-        )
+        where, advice = ("", "") if missing is None else (" outside the hole", ", or let the mask cover them")
+        raise ImageError(f"The image has NaN or infinite values{where}; replace them first{advice}.")
     if low < -ROUNDING or high > 1 + ROUNDING:
         raise ImageError(
             f"A floating point image must be in [0, 1], but this one has values from {low:g} to {high:g}; "
