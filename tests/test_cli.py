@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError
@@ -276,6 +277,14 @@ def test_a_scale_replaces_nothing_that_is_read(folder: Path, capsys: pytest.Capt
     assert inpaint("--save-scales", ".", image=name) == 2
     assert f"{name} is the photograph" in capsys.readouterr().err
     assert (folder / name).read_bytes() == before
+
+
+def test_names_of_another_unicode_form_are_told_of(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    there, typed = (unicodedata.normalize(form, "Größe.png") for form in ("NFD", "NFC"))
+    (folder / "mask.png").rename(there)
+    assert inpaint(mask=typed) == 2
+    said = f"Error: There is no file {typed}; the name of {there} differs from it in its Unicode form alone.\n"
+    assert capsys.readouterr().err == said
 
 
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,12 +10,14 @@ from typing import Any
 
 from neuralpatch_cuda.batch.item import Item, as_text
 from neuralpatch_cuda.batch.pairing import Pairing, Rules, without_conflicts
+from neuralpatch_cuda.batch.table import NOTES, encoding_of, read_table
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import ConfigError
 from neuralpatch_cuda.imaging.files import FORMATS
-from neuralpatch_cuda.imaging.whole import reason_of
+from neuralpatch_cuda.imaging.whole import no_file, reason_of
 
-COLUMNS = ("image", "mask", "output", "quality")
+FILES = ("image", "mask")
+COLUMNS = (*FILES, "output", "quality")
 """Besides options of `InpaintConfig`."""
 WHOLE = ("content_network", "texture_network")
 """Options that a row cannot have: loading a network may run what is in its file."""
@@ -26,12 +28,13 @@ def read_manifest(path: Path, rules: Rules) -> Pairing:
 
     The columns of a CSV file, or the keys of each line of a JSONL file, are `image` and `mask`, files relative to the
     manifest's folder, `output`, relative to the folder of the outputs and by default named after the image, `quality`,
-    and any option of `InpaintConfig` but the networks. Empty values are those of the whole batch.
+    and any option of `InpaintConfig` but the networks. Empty values are those of the whole batch, and notes are passed
+    over.
 
     Raises:
-        ConfigError: the file is not there or is no table.
+        ConfigError: the file is not there, is no table, or lacks a column or has one that is not known.
     """
-    rows = {".csv": _csv_rows, ".jsonl": _jsonl_rows}.get(path.suffix.lower())
+    rows = {".csv": _csv_rows, ".tsv": _csv_rows, ".txt": _csv_rows, ".jsonl": _jsonl_rows}.get(path.suffix.lower())
     if rows is None:
         raise ConfigError(f"The manifest {path} must be a .csv or a .jsonl file.")
     pairing = Pairing()
@@ -41,21 +44,18 @@ def read_manifest(path: Path, rules: Rules) -> Pairing:
     except OSError as error:
         raise ConfigError(f"The manifest {path} cannot be read: {reason_of(error)}.") from error
     except (ValueError, csv.Error) as error:
-        raise ConfigError(f"The manifest {path} is not a table in UTF-8: {error}.") from error
+        raise ConfigError(f"The manifest {path} is not a table in UTF-8 or UTF-16: {error}.") from error
     if not pairing.items and not pairing.problems:
         pairing.problems.append(f"The manifest {path} has no rows.")
     return without_conflicts(pairing)
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        table = csv.DictReader(file, strict=True)
-        for row in table:
-            yield table.line_num, row
+    return read_table(path, (*COLUMNS, *InpaintConfig.model_fields), FILES)
 
 
 def _jsonl_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open(encoding=encoding_of(path)) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
@@ -81,8 +81,10 @@ def _item(row: Any, folder: Path, rules: Rules) -> Item:
     """
     if not isinstance(row, dict) or not all(isinstance(name, str) for name in row):
         raise ConfigError("This is not a row of named values.")
-    given = {name: value for name, value in row.items() if value not in (None, "")}
-    image, mask = (_file(given, name, folder) for name in ("image", "mask"))
+    if "" in row:
+        raise ConfigError(f"This is not a row of named values: {row['']!r} is in a column without a name.")
+    given = {name: value for name, value in row.items() if name not in NOTES and value not in (None, "")}
+    image, mask = (_file(given, name, folder) for name in FILES)
     source = PurePosixPath(given["image"])
     source = PurePosixPath(source.name) if source.is_absolute() else source
     options = {name: value for name, value in given.items() if name not in COLUMNS}
@@ -103,7 +105,7 @@ def _file(row: dict[str, Any], column: str, folder: Path) -> Path:
     _check_path(value)
     path = folder / value
     if not path.is_file():
-        raise ConfigError(f"There is no file {path}.")
+        raise ConfigError(no_file(path))
     return path
 
 

@@ -21,7 +21,7 @@ from neuralpatch_cuda.batch.item import Item, as_text
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import ConfigError
 from neuralpatch_cuda.imaging.files import FORMATS
-from neuralpatch_cuda.imaging.whole import identity
+from neuralpatch_cuda.imaging.whole import form, identity
 
 SUFFIXES = {*FORMATS, ".gif", ".heic", ".heif", ".hif", ".jfif", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"}
 """Of the files in a folder that are taken for images."""
@@ -109,32 +109,45 @@ def pair_files(image: str, mask: str | None, rules: Rules) -> Pairing:
 
 
 def without_conflicts(pairing: Pairing) -> Pairing:
-    """The same in the order of names, without items whose output would replace another's, a photograph or a mask."""
+    """The same in the order of names, without items whose output would replace another's, a photograph or a mask.
+
+    Outputs whose names differ in their Unicode form alone are one file to macOS.
+    """
     files = {path for item in pairing.items for path in (item.image, item.mask)}
     inputs = {identity(path) for path in files} - {None}
     problems = list(pairing.problems)
     kept: dict[str, Item] = {}
+    forms: dict[str, Item] = {}
     for item in sorted(pairing.items, key=lambda item: item.name):
         if item.name in kept:
             problems.append(f"{kept[item.name].image} and {item.image} would both be written to {item.output}.")
+        elif form(item.name) in forms:
+            other = forms[form(item.name)].output
+            problems.append(f"The names of {other} and {item.output} differ in their Unicode form alone; rename one.")
         elif identity(item.output) in inputs:
             problems.append(f"{item.output} would replace a photograph or a mask; use another output folder.")
         else:
-            kept[item.name] = item
+            kept[item.name] = forms[form(item.name)] = item
     return Pairing(list(kept.values()), problems)
 
 
 def _pair(photographs: Files, masks: Files, rules: Rules, pairing: Pairing) -> None:
     by_path, by_photograph = defaultdict(list), defaultdict(list)
-    for name in masks:
+    by_form: dict[str, Path] = {}
+    for name, path in masks.items():
         by_path[name.with_suffix("")].append(name)
+        by_form[form(str(name.with_suffix("")))] = path
         if match := MASK_STEM.fullmatch(name.stem):
-            by_photograph[name.with_name(match["photograph"])].append((match["number"], name))
+            photograph = name.with_name(match["photograph"])
+            by_photograph[photograph].append((match["number"], name))
+            by_form[form(str(photograph))] = path
     for name, path in photographs.items():
         bare = name.with_suffix("")
         found = [("", other) for other in by_path[bare] if masks[other] != path] or by_photograph[bare]
         if not found:
-            pairing.problems.append(f"{path} has no mask.")
+            alike = by_form.get(form(str(bare)), path)
+            advice = "" if alike == path else f"; the name of {alike} differs from it in its Unicode form alone"
+            pairing.problems.append(f"{path} has no mask{advice}.")
         taken: dict[str, Path] = {}
         for number, other in found:
             if number in taken:

@@ -20,7 +20,7 @@ from neuralpatch_cuda.imaging.extras import Extras, bits_of
 from neuralpatch_cuda.imaging.images import COLOUR_MODES, NATIVE_MODES, Array, size_of, upright
 from neuralpatch_cuda.imaging.metadata import Metadata
 from neuralpatch_cuda.imaging.painted import painted
-from neuralpatch_cuda.imaging.whole import check_place, reason_of, written_whole
+from neuralpatch_cuda.imaging.whole import check_place, no_file, reason_of, written_whole
 
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {}),
@@ -188,7 +188,7 @@ def write_image(photograph: Photograph, path: str | Path, quality: int | None = 
 def _read(path: Path, largest: int) -> Photograph:
     """Read a file, whatever kind of pixels it has. Of what Pillow and libvips raise on damaged files, all is caught."""
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}." if not path.exists() else f"{path} is not a file.")
+        raise FileNotFoundError(no_file(path) if not path.exists() else f"{path} is not a file.")
     try:
         with _opened(path) as image:
             return _decoded(path, image, largest)

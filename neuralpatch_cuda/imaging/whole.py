@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,6 +62,33 @@ def identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def no_file(path: Path) -> str:
+    """The sentence that there is no such file; a name of another Unicode form, which looks the same, is told of."""
+    other = _other_form(path)
+    advice = "" if other is None else f"; the name of {other} differs from it in its Unicode form alone"
+    return f"There is no file {path}{advice}."
+
+
+def form(name: str) -> str:
+    """What names have in common that differ in their Unicode form alone, as those that macOS and Windows write do."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _other_form(path: Path) -> Path | None:
+    """The path of what is there under names of another Unicode form, if there is."""
+    found = Path(path.anchor)
+    for part in path.parts[len(found.parts) :]:
+        try:
+            names = [part] if (found / part).exists() else os.listdir(found)
+        except (OSError, ValueError):
+            return None
+        same = [name for name in names if form(name) == form(part)]
+        if not same:
+            return None
+        found /= same[0]
+    return found
 
 
 def make_folder(path: Path) -> None:

@@ -19,7 +19,7 @@ from pytorch_optimizer import Muon
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
 from neuralpatch_cuda.device import choose_device, choose_dtype
@@ -188,9 +188,7 @@ class Trainer:
             raise DataError(f"There are {len(source)} photographs, fewer than one batch of {config.batch_size}.")
         training = HoleDataset(source, CONTENT_SIDE, config.seed)
         # No worker outlives an epoch: each one starts with the data set's new epoch number, hence new crops and holes.
-        loader = self.accelerator.prepare(
-            DataLoader(training, config.batch_size, shuffle=True, drop_last=True, num_workers=config.workers)
-        )
+        loader = self.accelerator.prepare(batches(training, config.batch_size, config.workers))
         self._resume()
         if self._leads:
             self.board = SummaryWriter(self.run / "logs", purge_step=progress.step)
@@ -363,6 +361,14 @@ class Trainer:
         if self._leads:  # what was measured after it will be measured again
             rows = self.metrics.read_text().splitlines(keepends=True) if self.metrics.exists() else []
             self.metrics.write_text("".join(row for row in rows if json.loads(row)["step"] <= self.progress.step))
+
+
+def batches(training: Dataset[Batch], size: int, workers: int) -> DataLoader[Batch]:
+    """Shuffled batches, read by so many processes. They are spawned: a fork of a process that has computed may hang."""
+    context = "spawn" if workers else None
+    return DataLoader(
+        training, size, shuffle=True, drop_last=True, num_workers=workers, multiprocessing_context=context
+    )
 
 
 class Progress:

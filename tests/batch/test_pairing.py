@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -10,6 +12,8 @@ from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import ConfigError
 
 CONFIG = InpaintConfig()
+
+Form = Literal["NFC", "NFD"]
 
 
 def make(folder: Path, *names: str) -> None:
@@ -168,3 +172,38 @@ def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"There is no file or folder .*/nomask\.png"):
         pair(tmp_path, "empty", "nomask.png")
     assert pair(tmp_path, "empty", "mask.png").problems == [f"There is no image in {tmp_path}/empty."]
+
+
+@pytest.mark.parametrize(
+    ("photograph", "mask", "masks"),
+    [
+        ("in/é.jpg", "masks/é.png", "masks"),
+        ("in/é.jpg", "masks/é_mask.png", "masks"),
+        ("in/é/1.jpg", "masks/é/1.png", "masks"),
+        ("in/é.jpg", "in/é_mask002.png", None),
+        ("in/가.jpg", "masks/가.png", "masks"),
+    ],
+)
+@pytest.mark.parametrize(("one", "other"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_that_differ_in_their_unicode_form_alone(
+    tmp_path: Path, photograph: str, mask: str, masks: str | None, one: Form, other: Form
+) -> None:
+    photograph, mask = unicodedata.normalize(one, photograph), unicodedata.normalize(other, mask)
+    make(tmp_path, photograph, mask)
+    pairing = pair(tmp_path, "in", masks)
+    assert pairing.items == []
+    assert pairing.problems[0] == (
+        f"{tmp_path / photograph} has no mask; the name of {tmp_path / mask} differs from it in its Unicode form alone."
+    )
+    both = unicodedata.normalize(other, photograph)
+    (tmp_path / both).parent.mkdir(exist_ok=True)
+    (tmp_path / photograph).rename(tmp_path / both)
+    assert pair(tmp_path, "in", masks).problems == []
+
+
+def test_photographs_of_one_name_in_two_unicode_forms(tmp_path: Path) -> None:
+    names = [unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD")]
+    make(tmp_path, *(f"in/{name}" for name in names), "m.png")
+    pairing = pair(tmp_path, "in", "m.png")
+    assert len(pairing.items) == 1
+    assert "differ in their Unicode form alone; rename one." in pairing.problems[0]

@@ -24,7 +24,8 @@ from neuralpatch_cuda.training.config import TrainConfig
 pytest.importorskip("accelerate")
 pytest.importorskip("tensorboard")
 pytest.importorskip("torchmetrics")
-from neuralpatch_cuda.training.train import checkpoints, overfit, train
+from neuralpatch_cuda.training.data import HoleDataset, PhotoSource
+from neuralpatch_cuda.training.train import batches, checkpoints, overfit, train
 
 SMALL = ContentConfig(width=16, dilations=(1, 2))
 
@@ -173,3 +174,18 @@ def test_two_processes_learn_what_one_does(photos: Path, tmp_path: Path) -> None
     change = torch.cat([(second[name] - first[name]).flatten() for name in first])
     learnt = torch.cat([(first[name] - value.detach()).flatten() for name, value in small().state_dict().items()])
     assert change.norm() < 0.1 * learnt.norm()
+
+
+def test_workers_are_spawned_and_read_what_the_training_would(photos: Path) -> None:
+    data = HoleDataset(PhotoSource([photos], 128), 128, seed=3)
+    loaders = [batches(data, 4, workers) for workers in (0, 1)]
+    context = loaders[1].multiprocessing_context
+    assert context is not None
+    assert context.get_start_method() == "spawn"
+    epochs = []
+    for loader in loaders:
+        torch.manual_seed(0)
+        epochs.append(list(loader))
+    for alone, apart in zip(*epochs, strict=True):
+        assert torch.equal(alone[0], apart[0])
+        assert torch.equal(alone[1], apart[1])
