@@ -143,9 +143,9 @@ def test_only_windows_are_brought_to_floating_point(
 ) -> None:
     sizes = []
 
-    def measured(image: Image.Image) -> torch.Tensor:
+    def measured(image: Image.Image, **options: Any) -> torch.Tensor:
         sizes.append(image.size)
-        return to_rgb(image)
+        return to_rgb(image, **options)
 
     monkeypatch.setattr("neuralpatch_cuda.inpainter.to_rgb", measured)
     wide = photo.resize((3000, 2000))

@@ -147,7 +147,17 @@ class HoleDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, source: PhotoSource, side: int, seed: int = 0) -> None:
         self.source, self.side, self.seed = source, side, seed
-        self.epoch = 0
+        # Shared with the workers, which live on from epoch to epoch.
+        self._epoch = torch.zeros((), dtype=torch.int64, device="cpu")
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
+
+    @property
+    def epoch(self) -> int:
+        return int(self._epoch)
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.source)

@@ -19,7 +19,7 @@ from pytorch_optimizer import Muon
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from neuralpatch_cuda.device import choose_device, choose_dtype
@@ -187,7 +187,6 @@ class Trainer:
         if len(source) < config.batch_size:
             raise DataError(f"There are {len(source)} photographs, fewer than one batch of {config.batch_size}.")
         training = HoleDataset(source, CONTENT_SIDE, config.seed)
-        # No worker outlives an epoch: each one starts with the data set's new epoch number, hence new crops and holes.
         loader = self.accelerator.prepare(batches(training, config.batch_size, config.workers))
         self._resume()
         if self._leads:
@@ -363,11 +362,16 @@ class Trainer:
             self.metrics.write_text("".join(row for row in rows if json.loads(row)["step"] <= self.progress.step))
 
 
-def batches(training: Dataset[Batch], size: int, workers: int) -> DataLoader[Batch]:
+def batches(training: HoleDataset, size: int, workers: int) -> DataLoader[Batch]:
     """Shuffled batches, read by so many processes. They are spawned: a fork of a process that has computed may hang."""
-    context = "spawn" if workers else None
     return DataLoader(
-        training, size, shuffle=True, drop_last=True, num_workers=workers, multiprocessing_context=context
+        training,
+        size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+        persistent_workers=workers > 0,
     )
 
 
