@@ -37,11 +37,11 @@ from neuralpatch_cuda.synthesis.search import Searches
 from neuralpatch_cuda.synthesis.sources import Exemplar, Sources, sources_of
 from neuralpatch_cuda.synthesis.thin import HALO, LEAST_SIDE, TILE, Division, divide, interpolate
 from neuralpatch_cuda.synthesis.tiles import tiles
-from neuralpatch_cuda.synthesis.windows import Window, find_windows
+from neuralpatch_cuda.synthesis.windows import Window, find_strip_windows, find_windows
 
 T = TypeVar("T")
 
-THIN_ITERATIONS = 5
+THIN_ITERATIONS = 2
 """At most, for scratches and wires, which have no other scale than the photograph's."""
 
 BLOTCH = 8
@@ -265,7 +265,7 @@ class Inpainter:
             parts = divide(unknown)
             windows = find_windows(parts.thick, config.context)
             thick = len(windows)
-            windows += find_windows(parts.strips, context=0)
+            windows += find_strip_windows(parts.strips)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         generator = torch.Generator("cpu").manual_seed(config.seed)
@@ -323,7 +323,7 @@ class Inpainter:
             if not parts.thin[tile.slices].any():
                 continue
             box = tile.grown(HALO).intersection(whole)
-            own = torch.zeros(box.height, box.width, dtype=torch.bool)
+            own = torch.zeros(box.height, box.width, dtype=torch.bool, device="cpu")
             own[tile.inside(box)] = parts.thin[tile.slices]
             part = cut(output, box)
             with stage("thin holes"):
@@ -409,7 +409,8 @@ class Inpainter:
         iterations = 0 if record.stopped else strip_iterations(self.config, (height, width))
         finest = len(scale_sizes(height, width, self.config.scales)) - 1
         settings = self._settings(iterations, finest, self.config.patch_size, {})
-        result = self._synthesise(self._network_at((height, width)), image, mask, settings, sources, record)
+        # Their structure is settled, as on fine scales.
+        result = self._synthesise(self._fine_texture, image, mask, settings, sources, record)
         record.finish_scale(result)
         return result.image
 

@@ -33,7 +33,7 @@ from neuralpatch_cuda.synthesis.pyramid import THIN, is_thin, resize, scale_size
 from neuralpatch_cuda.synthesis.scale import RIM
 from neuralpatch_cuda.synthesis.search import FIRST_ROUNDS, MANY_PRODUCTS, ROUNDS
 from neuralpatch_cuda.synthesis.thin import divide
-from neuralpatch_cuda.synthesis.windows import find_windows
+from neuralpatch_cuda.synthesis.windows import find_strip_windows, find_windows
 
 Work: TypeAlias = NDArray[np.float64]
 """How much of each kind of work there is, in the order and the units of `COSTS`."""
@@ -128,10 +128,7 @@ def shapes_of(
             shapes.insert(0, shape_of(np.asarray(image) > 127, patch_size, strides))
         found.append(shapes)
         part &= ~window.own  # as it will be known to later windows
-    strips = [
-        shape_of(parts.strips[window.box.slices].numpy(), patch_size, strides)
-        for window in find_windows(parts.strips, context=0)
-    ]
+    strips = [shape_of(window.own.numpy(), patch_size, strides) for window in find_strip_windows(parts.strips)]
     return Shapes(found, strips, int(parts.thin.sum()))
 
 
@@ -178,10 +175,10 @@ class ScaleWork:
         return self.until(self.iterations)
 
 
-def scale_work(config: InpaintConfig, shape: Shape, iterations: int) -> ScaleWork:
-    """Of a scale, by its hole and how often it is optimised; as `Inpainter` would do it."""
+def scale_work(config: InpaintConfig, shape: Shape, iterations: int, fine: bool) -> ScaleWork:
+    """Of a scale, by its hole, how often it is optimised, and whether it is fine; as `Inpainter` would do it."""
     layers = config.layers
-    if is_fine(config, shape.size):
+    if fine:
         layers = tuple(layer for layer in layers if layer in config.fine_layers) or layers
     used = [layer for layer in layers if STRIDE[layer] in shape.queries]
     if iterations == 0 or not used:
@@ -222,7 +219,9 @@ def window_work(config: InpaintConfig, shapes: Sequence[Shape]) -> list[ScaleWor
     """Of each scale of a window with thick holes, by the hole at all its scales."""
     sizes = [shape.size for shape in shapes]
     return [
-        scale_work(config, shape, 0 if shape.thin else iterations_at(config, number, sizes))
+        scale_work(
+            config, shape, 0 if shape.thin else iterations_at(config, number, sizes), is_fine(config, shape.size)
+        )
         for number, shape in enumerate(shapes)
     ]
 
@@ -274,7 +273,9 @@ class Forecast:
         packed = np.packbits(hole.numpy(force=True)).tobytes()
         shapes = shapes_of(packed, size, config.feather, config.context, config.scales, config.patch_size, strides)
         scales = [window_work(config, window) for window in shapes.windows]
-        scales += [[scale_work(config, strip, strip_iterations(config, strip.size))] for strip in shapes.strips]
+        scales += [
+            [scale_work(config, strip, strip_iterations(config, strip.size), fine=True)] for strip in shapes.strips
+        ]
         windows = [*shapes.windows, *([strip] for strip in shapes.strips)]
         pixels = sum(shape.size[0] * shape.size[1] for window in windows for shape in window) / 1e6
         rest = work(

@@ -13,7 +13,7 @@ from PIL import Image
 from neuralpatch_cuda import InpaintConfig, Inpainter
 from neuralpatch_cuda.app import forecast as module
 from neuralpatch_cuda.app.forecast import Forecast, Plan, Trial, Work, calibrate, shape_of
-from neuralpatch_cuda.inpainter import InpaintInfo, Progress, ScaleInfo
+from neuralpatch_cuda.inpainter import THIN_ITERATIONS, InpaintInfo, Progress, ScaleInfo
 from neuralpatch_cuda.synthesis.boxes import Box, bounding_box
 from neuralpatch_cuda.synthesis.layout import lay_out
 from neuralpatch_cuda.synthesis.pyramid import is_thin
@@ -134,7 +134,7 @@ def test_a_hairline_is_interpolated_and_a_strip_sharpened_at_its_own_scale() -> 
     hairline, strip = Box(300, 100, 303, 900), Box(600, 100, 607, 900)
     plan = Forecast().plan(CONFIG, hole_of(hairline, strip))
     ((scale,),) = plan.scales
-    assert scale.iterations == 5
+    assert scale.iterations == THIN_ITERATIONS
     amounts = dict(zip(module.COSTS, plan.rest, strict=True))
     assert amounts["interpolated"] == pytest.approx((3 + 7) * 800 / 1e6)
     alone = Forecast().plan(CONFIG, hole_of(hairline))

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from neuralpatch_cuda.synthesis.boxes import Box
-from neuralpatch_cuda.synthesis.windows import MINIMUM_MARGIN, find_windows, grow
+from neuralpatch_cuda.synthesis.memory import MOST_PIXELS
+from neuralpatch_cuda.synthesis.windows import MINIMUM_MARGIN, STRIP_MARGIN, find_strip_windows, find_windows, grow
 
 
 def mask_of(height: int, width: int, *boxes: Box) -> torch.Tensor:
@@ -88,3 +89,32 @@ def test_scattered_specks_cost_no_more_than_one_window_each() -> None:
     windows = find_windows(mask, 0.5)
     assert len(windows) > 5
     assert sum(window.own.numel() for window in windows) < 12 * 169 * 131
+
+
+@pytest.mark.parametrize("count", [1, 40, 2000])
+def test_strips_are_cut_into_windows_that_need_no_tiles(count: int) -> None:
+    mask = random_specks(count, 1500, 2000)
+    mask[700:706] = mask[:, 900:907] = True  # and long ones that cross
+    owners = torch.zeros(mask.shape, dtype=torch.int)
+    windows = find_strip_windows(mask)
+    for window in windows:
+        owners[window.box.slices] += window.own
+        assert window.own.numel() <= MOST_PIXELS
+        inner = window.own[STRIP_MARGIN:-STRIP_MARGIN, STRIP_MARGIN:-STRIP_MARGIN]
+        whole = window.own.sum() == inner.sum()  # but at the photograph's edge
+        assert (
+            whole
+            or window.box.top == 0
+            or window.box.left == 0
+            or window.box.bottom == 1500
+            or (window.box.right == 2000)
+        )
+    assert torch.equal(owners.bool(), mask) and owners.max() == 1
+    assert find_strip_windows(torch.zeros(50, 60, dtype=torch.bool)) == []
+
+
+def test_a_long_strip_takes_little_of_the_photograph() -> None:
+    mask = torch.zeros(2000, 2000, dtype=torch.bool)
+    for step in range(0, 1990):
+        mask[step : step + 8, step : step + 8] = True
+    assert sum(window.own.numel() for window in find_strip_windows(mask)) < mask.numel() / 4
