@@ -415,7 +415,7 @@ COMPARED = {
     "navier-stokes": "OpenCV Navier-Stokes, radius 5",
     "inpaint": "inpaint 0.1.7, Telea, radius 5",
     "biharmonic": "scikit-image, biharmonic",
-    "released": "the authors' release of 2017, ported, with this library's networks",
+    "released": "the authors' release of 2017, ported, with this library's networks (*)",
 }
 """By method; the slowest last, since benchmarks/evidence.py goes by this order."""
 
@@ -435,8 +435,12 @@ QUALITY = {
 
 
 def compared(report: str) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    """Each of `COMPARED` with its standing in a summary.json of `neuralpatch evaluate`; None if it is not in it."""
+    """Each of `COMPARED` with its standing in a summary.json of `neuralpatch evaluate`; None if it is not in it.
+
+    The port of the release, which takes hours, is of an earlier run.
+    """
     standings = {standing["method"]: standing for standing in load(report)["standings"]}
+    standings.setdefault("released", load("released-2017")[report]["standing"])
     for method, label in COMPARED.items():
         yield label, standings.get(method)
 

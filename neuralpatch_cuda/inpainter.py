@@ -348,18 +348,15 @@ class Inpainter:
         """Fill a window's own holes in the output, and take them from the parts to fill; only it is held in floats."""
         box, own = window.box, window.own
         rows, columns = box.slices
+
+        def read(box: Box) -> Tensor:
+            missing = hole[box.slices] & parts.thick[box.slices]  # some of the hole is filled by now
+            return to_rgb(cut(output, box), missing=missing)
+
         with stage("prepare image and mask"):
             part = cut(output, box)
-            missing = hole & parts.thick  # of which some are filled by now
-            pixels = to_rgb(part, missing=missing[rows, columns]).to(self.device)
-            sources = sources_of(
-                lambda box: to_rgb(cut(output, box), missing=missing[box.slices]).cpu(),
-                parts.thick,
-                parts.strips,
-                box,
-                region,
-                exemplars,
-            )
+            pixels = read(box).to(self.device)
+            sources = sources_of(lambda box: read(box).cpu(), parts.thick, parts.strips, box, region, exemplars)
         # Parts of later windows' holes are filled along, for what is around them, and given up again.
         mask = (own | parts.thick[rows, columns]).to(self.device)
         filled = fill(pixels, mask, sources.to(self.device), generator, record)
