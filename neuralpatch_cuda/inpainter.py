@@ -108,7 +108,7 @@ class InpaintInfo:
     """The course of a run."""
 
     scales: list[ScaleInfo] = field(default_factory=list)
-    """Window by window, coarsest scale first."""
+    """Window by window, coarsest scale first; none where the whole hole is interpolated, as hairlines are."""
     seconds: float = 0.0
     peak_memory: int | None = None
     """Most bytes PyTorch held on the GPU; None on the CPU."""
