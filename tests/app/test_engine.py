@@ -127,9 +127,9 @@ def test_a_fill_is_the_inpainter_s(engine: Engine, image: Any) -> None:
 
 
 def test_an_error_arrives_and_ends_nothing_else(engine: Engine) -> None:
-    tiny = Photograph(Image.new("RGB", (3, 3)))
-    with pytest.raises(ImageError, match=r"^The image is 3 x 3 px, [^.]+\.$"):
-        asyncio.run(all_of(engine, CONFIG, tiny))
+    broken = Photograph(np.full((48, 40), np.nan, np.float32))
+    with pytest.raises(ImageError, match=r"^The image has NaN or infinite values outside the hole; [^.]+\.$"):
+        asyncio.run(all_of(engine, CONFIG, broken))
     with pytest.raises(MaskError, match="same size"):
         asyncio.run(all_of(engine, CONFIG, Photograph(Image.new("RGB", (40, 48)))))
     with pytest.raises(NeuralPatchError, match="no content network called"):
