@@ -379,8 +379,6 @@ class Inpainter:
         least = config.patch_size * STRIDE[self._texture.layers[-1]]
         usual = self._network_at(sizes[-1]), config.patch_size
         found = find_patches(*usual, mask, sources.at(sizes[-1], least))
-        if found != usual:
-            record.shortage = SMALLER_PATCHES if found else NO_PATCHES
         for record.scale, size in enumerate(sizes):
             with stage("resize"):
                 known, hole = shrink(image, mask, size)
@@ -388,8 +386,11 @@ class Inpainter:
             if config.noise > 0 and record.scale == 0:
                 x = torch.where(hole, (x + config.noise * blotches(size, generator).to(x)).clamp(0, 1), x)
             # What lies around a thin hole says more than any synthesis at a coarse scale.
-            idle = record.stopped or found is None or is_thin(hole)
-            iterations = 0 if idle else iterations_at(config, record.scale, sizes)
+            iterations = 0 if record.stopped or is_thin(hole) else iterations_at(config, record.scale, sizes)
+            if iterations and found != usual:
+                record.shortage = SMALLER_PATCHES if found else NO_PATCHES
+            if found is None:
+                iterations = 0
             network, patch_size = found if found and found != usual else (self._network_at(size), config.patch_size)
             settings = self._settings(iterations, record.scale, patch_size, matches)
             result = self._synthesise(network, x, hole, settings, sources.at(size, least), record)

@@ -287,7 +287,9 @@ def test_photographs_and_masks(place: Path, capfd: pytest.CaptureFixture[str]) -
     for name in ("zero-bytes.png", "bomb-60000.png", "bomb-60000-deep.png", "text.jpg", "postscript.png", "svg.png"):
         assert f"image/{name}.png" in summary["failed"]
     for name in masks():
-        assert (f"mask/{name}.png" in summary["failed"]) != name.startswith(("good", "one", "inv", "anim", "deep"))
+        assert (f"mask/{name}.png" in summary["failed"]) != name.startswith(
+            ("good", "one", "inv", "anim", "deep", "noise")
+        )
     assert tree(place.parent) == before
 
 
