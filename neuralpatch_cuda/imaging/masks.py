@@ -189,7 +189,7 @@ def _values(mask: Array | Tensor) -> Array:
     elif isinstance(mask, np.ndarray):
         form = "[H, W] or [H, W, 1]"
         shape = mask.shape[:2] if mask.ndim == 3 and mask.shape[2] == 1 else mask.shape
-        array = mask
+        array = np.asarray(mask)  # of a masked array, such as GDAL's, the values under its own mask, too
     else:
         raise TypeError(f"A mask must be a PIL image, a numpy array or a torch tensor, not {type(mask).__name__}.")
     if len(shape) != 2:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from neuralpatch_cuda.errors import MaskError
-from neuralpatch_cuda.imaging.images import COLOUR_MODES, NATIVE_MODES, Array, upright
+from neuralpatch_cuda.imaging.images import COLOUR_MODES, LUMA, NATIVE_MODES, Array, upright
 from neuralpatch_cuda.imaging.levels import is_unclear, sample
 
 RANGES = (1, 255, 65535)
@@ -40,8 +41,8 @@ def painted(picture: Image.Image | Array, name: str = "mask") -> Array:
     colours, alpha = _channels(picture, name)
     if not colours.size:
         return np.zeros(colours.shape[:2], np.bool_)
-    opaque = 0 if alpha is None else alpha.max()
-    if alpha is None or (opaque > 0 and alpha.min() == opaque):
+    opaque = 0 if alpha is None else int(alpha.max())
+    if alpha is None or (opaque > 0 and alpha.min() >= opaque / 32 * 31):
         return _bright(*_brightness(colours), name)
     if opaque == 0:
         raise MaskError(f"The {name} is empty: it is transparent all over.")
@@ -53,6 +54,11 @@ def painted(picture: Image.Image | Array, name: str = "mask") -> Array:
         return _bright(opaque - alpha, float(opaque), name)
     if content == "strokes":
         return _bright(alpha, float(opaque), name)
+    if (alpha < opaque / 2).mean() > 0.5:
+        warnings.warn(
+            f"The {name} has black and bright paint on transparency, of which the bright is taken for what it marks.",
+            stacklevel=4,
+        )
     brightness, top = _brightness(colours)
     return _bright((brightness.astype(np.float32) * alpha / opaque).round().astype(colours.dtype), top, name)
 
@@ -80,13 +86,21 @@ def _brightness(colours: Array) -> tuple[Array, float]:
     planes = [colours[..., channel] for channel in range(colours.shape[2])]
     brightness: Array = np.maximum.reduce(planes)
     if len(planes) > 1 and brightness.min() == brightness.max():  # such as red strokes on white, or on yellow
-        for other in (np.minimum.reduce(planes), np.add.reduce(planes, dtype=np.uint32)):
+        for measure in (np.minimum.reduce, _luma):
+            other = measure(planes)
             if other.min() < other.max():
                 brightness = other - other.min()
                 break
     # A lower range than that of the type is that of the values: 8 bits in a file of 16.
     ranges = RANGES if colours.dtype.kind == "f" else RANGES[1:]
     return brightness, float(next((top for top in ranges if brightness.max() <= top + 0.5), math.inf))
+
+
+def _luma(planes: Sequence[Array]) -> Array:
+    """Gray of red, green and blue; in contrast to their sum, red is not blue."""
+    weights = [round(1000 * weight) for weight in LUMA]
+    gray: Array = np.add.reduce([plane * np.uint32(weight) for plane, weight in zip(planes, weights, strict=True)])
+    return gray // 1000
 
 
 def _bright(values: Array, top: float, name: str) -> Array:
@@ -123,11 +137,18 @@ def _content(colours: Array, alpha: Array) -> Literal["strokes", "mask", "photog
     brightness, highest = seen.max(1), seen.max()
     bright = (brightness if mostly_opaque else seen.min(1)) >= highest / 32 * 31
     dark = brightness <= highest / 32
-    if highest > 16 * unit and dark.any() and bright.any() and (dark | bright).mean() > 0.75:
+    # Screenshots and documents are mostly bright, and the black of a photograph is not even.
+    on_black = dark.mean() > (0.5 if mostly_opaque else 0) and _share_alike(brightness[dark], unit) > 0.9
+    if highest > 16 * unit and on_black and bright.any() and (dark | bright).mean() > 0.75:
         return "mask"
-    # Programs that keep colours multiplied by alpha round them.
-    if (abs(seen - np.median(seen, axis=0)) <= 2 * unit).all(1).mean() > 0.9:
+    if _share_alike(seen, unit) > (0.999 if mostly_opaque else 0.9):
         return "strokes"
     _, counts = np.unique(seen // (8 * unit), axis=0, return_counts=True)
     few = np.sort(counts)[::-1][:FEW_COLOURS].sum() > 0.9 * len(seen)
     return "strokes" if few and not mostly_opaque else "photograph"
+
+
+def _share_alike(seen: Array, unit: int) -> float:
+    """The share of values or colours that are the median one; programs that multiply colours by alpha round them."""
+    near = abs(seen - np.median(seen, axis=0)) <= 2 * unit
+    return float((near if near.ndim == 1 else near.all(1)).mean())

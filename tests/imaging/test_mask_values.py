@@ -95,6 +95,9 @@ ARRAYS = {
     "touching labels": np.where(HOLE, tiles(100, 0), 0),
     "float labels": tiles(30, 3, np.float32),
     "negative labels": -tiles(30, 3),
+    "masked array of labels": np.ma.masked_equal(ndimage.label(HOLE)[0], 0),
+    "masked array of bools": np.ma.masked_equal(HOLE, False),
+    "masked array without a mask": np.ma.array(two(255)),
     "three bands": np.where(HOLE, 128, 0) + np.where(ndimage.binary_erosion(HOLE, iterations=3), 127, 0),
 }
 
@@ -102,11 +105,12 @@ ARRAYS = {
 @pytest.mark.parametrize("name", ARRAYS)
 def test_of_an_array_what_is_not_0(name: str) -> None:
     mask = ARRAYS[name]
-    assert (hole_of(mask) == (mask != 0)).all()
+    hole = np.asarray(mask) != 0
+    assert (hole_of(mask) == hole).all()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert (to_region(mask, SIZE).numpy() == (mask != 0)).all()
-    assert (to_hole(mask == 0, SIZE, invert=True).numpy() == (mask != 0)).all()
+        assert (to_region(mask, SIZE).numpy() == hole).all()
+    assert (to_hole(~hole, SIZE, invert=True).numpy() == hole).all()
 
 
 @pytest.mark.parametrize(
@@ -186,6 +190,8 @@ PICTURES |= {
     "F 0, 255": Image.fromarray(two(255, dtype=np.float32)),
     "dark red": Image.fromarray(two((90, 0, 0))),
     "blue on gray": Image.fromarray(two((0, 0, 255), (40, 40, 40))),
+    "red on blue": palette([(0, 0, 255), (255, 0, 0)], HOLE),
+    "cyan on green": palette([(0, 255, 0), (0, 255, 255)], HOLE),
     "yellow on red": Image.fromarray(two((255, 255, 0), (255, 0, 0))),
     "palette of two colours": palette([(0, 0, 0), (0, 70, 0)], HOLE),
     "palette of two colours, neither black": palette([(20, 20, 90), (250, 120, 0)], HOLE),
@@ -303,7 +309,6 @@ TRANSPARENT |= {
     "black strokes of 40 %": (with_alpha(0, FULL // 5 * 2), HOLE),
     "strokes of several colours": (with_alpha(STROKES, FULL), HOLE),
     "black and red strokes": (with_alpha(np.where((X < 60)[..., None], 0, (255, 0, 0)), FULL), HOLE),
-    "black and white strokes": (with_alpha(np.where(X < 60, 0, 255)[..., None], FULL), HOLE & (X >= 60)),
     "white on black, transparent border": (with_alpha(MASK[..., None], np.where(X < 20, 0, 255)), HOLE & (X >= 20)),
     "red on black, transparent border": (with_alpha(two((255, 0, 0)), np.where(Y < 20, 0, 255)), HOLE & (Y >= 20)),
     "antialiased, transparent border": (
@@ -314,6 +319,7 @@ TRANSPARENT |= {
     "black strokes, palette": (with_alpha(0, FULL).quantize(4), HOLE),
     "opaque": (with_alpha(MASK[..., None], 255), HOLE),
     "all of one opacity": (with_alpha(MASK[..., None], 90), HOLE),
+    "nearly of one opacity": (with_alpha(MASK[..., None], np.where(NOISE[..., 0] < 9, 254, 255)), HOLE),
 }
 
 
@@ -323,6 +329,14 @@ def test_strokes_on_transparency(name: str, tmp_path: Path) -> None:
     mask.save(tmp_path / "mask.png")
     assert (hole_of(mask) == expected).all()
     assert (hole_of(read_mask(tmp_path / "mask.png")) == expected).all()
+
+
+@pytest.mark.parametrize("bright", [(255, 255, 255), (250, 250, 250), (255, 255, 250)])
+def test_of_black_and_white_strokes_the_white(bright: tuple[int, ...]) -> None:
+    strokes = with_alpha(np.where((X < 60)[..., None], 0, bright), FULL)
+    with pytest.warns(UserWarning, match="mask has black and bright paint on transparency, of which the bright is tak"):
+        hole = to_hole(strokes, SIZE)
+    assert (hole.numpy() == (HOLE & (X >= 60))).all()
 
 
 def test_a_transparent_colour() -> None:
@@ -339,8 +353,12 @@ def test_a_transparent_colour() -> None:
         PHOTOGRAPH // 8,  # at night
         PHOTOGRAPH[..., :1].repeat(3, 2),
         np.where((Y < 60)[..., None], (90, 140, 220), (60, 120, 40)),  # a graphic
+        np.where((Y % 9 < 3) & (X % 2 == 0) & (X > 8), 0, 255)[..., None],  # a document
+        np.where(((Y > 20) & (Y < 40) & (X > 60) & (X < 80))[..., None], PHOTOGRAPH, 255),  # a product on white
+        np.where((Y < 12)[..., None], (40, 80, 200), np.where((NOISE < 20).all(2), 0, 250)[..., None]),  # a screenshot
+        np.where(NOISE[..., :1] < 250, NOISE[..., 1:2] // 32, 255),  # stars
     ],
-    ids=["smooth", "noise", "dark", "gray", "graphic"],
+    ids=["smooth", "noise", "dark", "gray", "graphic", "document", "product", "screenshot", "stars"],
 )
 @pytest.mark.parametrize("alpha", [255 - FULL, 255 - EDGY, two(80, 255)], ids=["erased", "antialiased", "half erased"])
 def test_a_photograph_with_an_erased_part(colours: np.ndarray, alpha: np.ndarray, tmp_path: Path) -> None:
