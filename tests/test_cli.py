@@ -287,6 +287,24 @@ def test_names_of_another_unicode_form_are_told_of(folder: Path, capsys: pytest.
     assert capsys.readouterr().err == said
 
 
+@pytest.mark.parametrize("name", ["Größe", "Ångström", "가"])
+def test_folders_and_tables_of_another_unicode_form_are_told_of(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there, typed = (unicodedata.normalize(form, name) for form in ("NFD", "NFC"))
+    (folder / there).mkdir()
+    (folder / f"{there}.csv").write_text("image,mask\nphoto.png,mask.png\n")
+    for arguments in (
+        ["inpaint", "photo.png", "mask.png", "-o", f"{typed}/out.png"],
+        ["batch", "--image", typed, "--mask", "mask.png", "-o", "out"],
+        ["batch", "--image", "photo.png", "--mask", typed, "-o", "out"],
+        ["batch", "--manifest", f"{typed}.csv", "-o", "out"],
+    ):
+        assert cli.main(arguments) == 2
+        (said,) = capsys.readouterr().err.splitlines()
+        assert re.search(f"; the name of .*{there}(\\.csv)? differs from it in its Unicode form alone\\.$", said)
+
+
 def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["info"]) == 0
     text = capsys.readouterr().out

@@ -14,7 +14,7 @@ from neuralpatch_cuda.batch.table import NOTES, encoding_of, read_table
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import ConfigError
 from neuralpatch_cuda.imaging.files import FORMATS
-from neuralpatch_cuda.imaging.whole import no_file, reason_of
+from neuralpatch_cuda.imaging.whole import no_file, other_form, reason_of
 
 FILES = ("image", "mask")
 COLUMNS = (*FILES, "output", "quality")
@@ -42,7 +42,7 @@ def read_manifest(path: Path, rules: Rules) -> Pairing:
         for line, row in rows(path):
             _add(pairing, row, f"{path}, line {line}", path.parent, rules)
     except OSError as error:
-        raise ConfigError(f"The manifest {path} cannot be read: {reason_of(error)}.") from error
+        raise ConfigError(f"The manifest {path} cannot be read: {reason_of(error)}{other_form(path)}.") from error
     except (ValueError, csv.Error) as error:
         raise ConfigError(f"The manifest {path} is not a table in UTF-8 or UTF-16: {error}.") from error
     if not pairing.items and not pairing.problems:

@@ -21,7 +21,7 @@ from neuralpatch_cuda.batch.item import Item, as_text
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import ConfigError
 from neuralpatch_cuda.imaging.files import FORMATS
-from neuralpatch_cuda.imaging.whole import form, identity
+from neuralpatch_cuda.imaging.whole import form, identity, other_form
 
 SUFFIXES = {*FORMATS, ".gif", ".heic", ".heif", ".hif", ".jfif", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"}
 """Of the files in a folder that are taken for images."""
@@ -166,7 +166,7 @@ def find_images(where: str, output: Path, problems: list[str]) -> Files:
     elif glob.has_magic(where):
         root, paths = _match(where, output.resolve())
     else:
-        raise ConfigError(f"There is no file or folder {where}.")
+        raise ConfigError(f"There is no file or folder {where}{other_form(Path(where))}.")
     inside = root.resolve()
     files = {}
     for path in paths:

@@ -27,7 +27,7 @@ def check_place(path: Path) -> None:
     """
     folder = path.resolve().parent
     if not folder.is_dir():
-        raise OutputError(f"Cannot write {path}: there is no folder {folder}.")
+        raise OutputError(f"Cannot write {path}: there is no folder {folder}{other_form(folder)}.")
     if path.is_dir():
         raise OutputError(f"Cannot write {path}: it is a folder; name a file in it.")
     if path.exists() and not os.access(path, os.W_OK):
@@ -66,9 +66,13 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 def no_file(path: Path) -> str:
     """The sentence that there is no such file; a name of another Unicode form, which looks the same, is told of."""
+    return f"There is no file {path}{other_form(path)}."
+
+
+def other_form(path: Path) -> str:
+    """The end of a sentence on a path that leads nowhere: what is there under a name of another Unicode form."""
     other = _other_form(path)
-    advice = "" if other is None else f"; the name of {other} differs from it in its Unicode form alone"
-    return f"There is no file {path}{advice}."
+    return "" if other in (None, path) else f"; the name of {other} differs from it in its Unicode form alone"
 
 
 def form(name: str) -> str:
