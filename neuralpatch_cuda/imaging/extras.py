@@ -100,11 +100,13 @@ def extras_of(path: Path, image: Image.Image) -> Extras:
 def _of_format(path: Path, image: Image.Image) -> Extras:
     kind = image.format
     if kind == "PNG":
-        return _png(path)
+        return _png(path, image)
     if kind in ("JPEG", "MPO"):
         several = "mp" in image.info or foreign.GAIN_MAP in xmp.cleaned(image.info.get("xmp") or b"")[1]
         found = jpeg.read_contents(path, several)
         resources, left_out = photoshop.cleaned(found.photoshop)
+        if found.with_profile and not image.info.get("icc_profile"):
+            left_out.append(foreign.DAMAGED_PROFILE)
         return Extras(found.comments, resources, (), found.segments, left_out=(*found.left_out, *left_out))
     if kind in ("AVIF", "HEIF"):
         boxes = heif.read_contents(path)
@@ -115,7 +117,7 @@ def _of_format(path: Path, image: Image.Image) -> Extras:
     return _READERS[kind](path.read_bytes()) if kind in _READERS else Extras()
 
 
-def _png(path: Path) -> Extras:
+def _png(path: Path, image: Image.Image) -> Extras:
     found = png.read_contents(path)
     resources, left_out = b"", list(found.left_out)
     for kind, data in found.profiles.items():
@@ -125,6 +127,8 @@ def _png(path: Path) -> Extras:
             left_out.append(f"text ({foreign.printable(png.RAW_PROFILE + kind.encode('latin-1'))})")
     resources, damaged = photoshop.cleaned(resources)
     profile = found.profiles.get("icc") or found.profiles.get("icm") or None
+    if found.with_profile and not image.info.get("icc_profile"):
+        left_out.append(foreign.DAMAGED_PROFILE)
     return Extras((), resources, found.chunks, icc_profile=profile, left_out=(*left_out, *damaged))
 
 
@@ -151,13 +155,16 @@ def _psd(image: Any) -> Extras:
 
 def _webp(content: bytes) -> Extras:
     words, at = [], 12
-    while at + 8 <= len(content):
+    end = min(len(content), 8 + int.from_bytes(content[4:8], "little"))
+    while at + 8 <= end:
         kind, size = struct.unpack_from("<4sI", content, at)
         if kind == b"C2PA":
             words.append(foreign.C2PA)
         elif kind not in WEBP_READ:
             words.append(f"chunk {foreign.printable(kind)}")
         at += 8 + size + size % 2
+    if word := foreign.after_end(content[end + end % 2 :]):
+        words.append(word)
     return Extras(left_out=tuple(words))
 
 
@@ -173,6 +180,8 @@ def _gif(content: bytes) -> Extras:
             comments.append(b"".join(data))
         elif label == 0xFF and data and data[0] not in GIF_LOOPS:
             words.append(f"data of {foreign.printable(data[0])}")
+    if content[at : at + 1] == b";" and (word := foreign.after_end(content[at + 1 :])):
+        words.append(word)
     return Extras(tuple(comments), left_out=tuple(words))
 
 

@@ -12,10 +12,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from PIL import ExifTags, Image, ImageCms, ImageMode, UnidentifiedImageError, _imaging
+from PIL import ExifTags, Image, ImageCms, ImageMode, PngImagePlugin, UnidentifiedImageError, _imaging
 
 from neuralpatch_cuda.errors import ImageError, OutputError
-from neuralpatch_cuda.imaging import deep, heif, jpeg
+from neuralpatch_cuda.imaging import deep, heif, jpeg, png
 from neuralpatch_cuda.imaging.extras import Extras, bits_of
 from neuralpatch_cuda.imaging.images import COLOUR_MODES, NATIVE_MODES, Array, size_of, upright
 from neuralpatch_cuda.imaging.metadata import Metadata
@@ -47,6 +47,9 @@ LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "AVIF": 65_536}
 
 LARGEST = 300_000_000
 """Pixels beyond which an image is refused, so that a small malicious file cannot fill the memory."""
+
+MOST_WORDS = 50
+"""What is listed at most of what goes into no file."""
 
 SRGB = ImageCms.createProfile("sRGB")
 
@@ -155,6 +158,8 @@ def left_out(path: str | Path, photograph: Photograph) -> str | None:
     words = photograph.metadata.left_out(kind)
     if not words:
         return None
+    if len(words) > MOST_WORDS:
+        words[MOST_WORDS - 1 :] = [f"{len(words) - MOST_WORDS + 1} others"]
     *first, last = words
     listed = f"{', '.join(first)} and {last}" if first else last
     return f"{path} is written without the photograph's {listed}."
@@ -209,14 +214,15 @@ def _opened(path: Path) -> Image.Image:
     if heif.is_heic(path):
         return heif.open_heic(path)
     try:
-        with _opening:  # a global variable of Pillow is changed; its own limit is lower than `LARGEST`
+        with _opening:  # global variables of Pillow are changed: its own limits are lower than photographs need
             Image.init()
             formats = [name for name in Image.ID if name != "EPS"]  # which are programs, run by Ghostscript
-            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            limits = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
+            Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = None, png.LARGEST_PROFILE
             try:
                 return Image.open(path, formats=formats)
             finally:
-                Image.MAX_IMAGE_PIXELS = limit
+                Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = limits
     except UnidentifiedImageError:
         if (image := deep.unknown_tiff(path)) is None:
             raise

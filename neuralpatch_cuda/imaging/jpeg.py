@@ -15,7 +15,7 @@ from neuralpatch_cuda.imaging import foreign
 Segment = tuple[int, bytes]
 """Marker and content."""
 
-EOI, COM, APP0, APP13, APP15 = 0xD9, 0xFE, 0xE0, 0xED, 0xEF
+EOI, COM, APP0, APP2, APP13, APP15 = 0xD9, 0xFE, 0xE0, 0xE2, 0xED, 0xEF
 MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 """Of segments; others are part of the compressed pixels."""
 NUL = b"\0"
@@ -23,10 +23,11 @@ LONGEST = 65533
 """Bytes of content."""
 
 PHOTOSHOP = b"Photoshop 3.0\0"
+PROFILE = b"ICC_PROFILE\0"
 READ = {
     0xE0: (b"JFIF\0", b"JFXX\0"),
     0xE1: (b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0"),
-    0xE2: (b"ICC_PROFILE\0", b"MPF\0"),
+    APP2: (PROFILE, b"MPF\0"),
     0xEE: (b"Adobe",),
 }
 """How the segments begin that are read by Pillow or say how the file is laid out; thumbnails are not for keeping."""
@@ -42,7 +43,6 @@ LEFT_OUT = {
 
 MP_ENTRIES = 0xB002
 """TIFF tag of the pictures in an MPO file."""
-VIDEO = re.compile(rb"ftyp(?:mp4|iso|qt|avc|M4V|3g)")
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class Contents:
     """Others that stay."""
     left_out: tuple[str, ...]
     """What does not stay, in words."""
+    with_profile: bool
+    """Whether there is an ICC profile, damaged or not."""
 
 
 def read_contents(path: Path, several: bool) -> Contents:
@@ -68,10 +70,11 @@ def read_contents(path: Path, several: bool) -> Contents:
     content = path.read_bytes()
     comments, photoshop, left_out = [], b"", []
     groups: dict[tuple[int, bytes], list[Segment]] = defaultdict(list)
-    end = len(content)
+    end, with_profile = len(content), False
     for marker, start, end in _segments(content):
         data = content[start:end]
         word = next((word for (of, head), word in LEFT_OUT.items() if of == marker and data.startswith(head)), None)
+        with_profile |= marker == APP2 and data.startswith(PROFILE)
         if marker == COM:
             comments.append(data)
         elif marker == APP13 and data.startswith(PHOTOSHOP):
@@ -86,12 +89,10 @@ def read_contents(path: Path, several: bool) -> Contents:
             left_out.append(word_of(group[0]))
         else:
             segments += group
-    rest = content[end:]
-    if VIDEO.search(rest):
-        left_out.append(foreign.VIDEO)
-    elif rest.strip(b"\0 \r\n\xff") and not several and foreign.GAIN_MAP not in left_out:
-        left_out.append("data after its end")
-    return Contents(tuple(comments), photoshop, tuple(segments), tuple(left_out))
+    rest = foreign.after_end(content[end:])
+    if rest == foreign.VIDEO or (rest and not several and foreign.GAIN_MAP not in left_out):
+        left_out.append(rest)
+    return Contents(tuple(comments), photoshop, tuple(segments), tuple(left_out), with_profile)
 
 
 def previews_and_gain_maps(image: Any, left_out: Collection[str]) -> int:

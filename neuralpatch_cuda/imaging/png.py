@@ -14,8 +14,8 @@ from neuralpatch_cuda.imaging import foreign
 HEAD = 33
 """Bytes of a file that come before anything else: the signature and the header's chunk."""
 
-READ = {b"tRNS", b"iCCP", b"eXIf", b"acTL", b"fcTL", b"fdAT"}
-"""Ancillary chunks that are read by others: pixels, frames, profile, EXIF data."""
+READ = {b"PLTE", b"tRNS", b"iCCP", b"eXIf", b"acTL", b"fcTL", b"fdAT"}
+"""Chunks that are read by others: palette, pixels, frames, profile, EXIF data."""
 LAYOUT = {b"iDOT"}
 """Ancillary chunks that say where in the file something is."""
 KEPT = {b"cICP", b"sRGB", b"gAMA", b"cHRM", b"mDCV", b"cLLI", b"pHYs", b"sPLT", b"tIME", b"sCAL", b"sTER"}
@@ -29,7 +29,9 @@ XMP = b"XML:com.adobe.xmp"
 RAW_PROFILE = b"Raw profile type "
 """How the keywords begin under which ImageMagick and ExifTool keep, in hexadecimal, what PNG has no chunks for."""
 LARGEST_PROFILE = 2**24
-"""Bytes of such a text that are unpacked."""
+"""Bytes of such a text, or of an ICC profile, that are unpacked."""
+LARGEST_PACKED = 2**20
+"""Bytes of a text beyond which readers, such as Pillow, refuse one that is compressed."""
 
 WORDS = {
     b"cICP": "colour space (cICP)",
@@ -85,17 +87,19 @@ class Contents:
     """What texts hold for other programs, such as iptc."""
     left_out: tuple[str, ...]
     """What does not stay, in words."""
+    with_profile: bool
+    """Whether there is an ICC profile, damaged or not."""
 
 
 def read_contents(path: Path) -> Contents:
     """Read the chunks of a PNG file that is known to be sound."""
-    header, found = _parse(path)
+    header, found, rest = _parse(path)
     names = {chunk.name for chunk in found}
     palette = next((chunk.data for chunk in found if chunk.name == b"PLTE"), b"")
     chunks: dict[object, Chunk] = {}
     profiles, left_out = {}, []
     for index, chunk in enumerate(found):
-        if not chunk.name[:1].islower() or chunk.name in READ | LAYOUT or _is_said_elsewhere(chunk, names):
+        if chunk.name in READ | LAYOUT or _is_said_elsewhere(chunk, names):
             continue
         if chunk.name in TEXT and chunk.keyword.startswith(RAW_PROFILE):
             profiles[chunk.keyword[len(RAW_PROFILE) :].decode("latin-1")] = _raw_profile(chunk)
@@ -106,7 +110,9 @@ def read_contents(path: Path) -> Contents:
         else:
             several = chunk.name in SEVERAL or chunk.name[1:2].islower()
             chunks.setdefault(index if several else chunk.name, stays)
-    return Contents(tuple(chunks.values()), profiles, tuple(left_out))
+    if word := foreign.after_end(rest):
+        left_out.append(word)
+    return Contents(tuple(chunks.values()), profiles, tuple(left_out), b"iCCP" in names)
 
 
 def with_chunks(content: bytes, chunks: Iterable[Chunk]) -> Iterator[bytes | memoryview]:
@@ -136,8 +142,11 @@ def profile_chunk(kind: str, data: bytes) -> Chunk:
     """Data for other programs as a text, such as ImageMagick writes it."""
     digits = data.hex()
     lines = "\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
-    text = f"\n{kind}\n{len(data):8d}\n{lines}\n"
-    return Chunk(b"zTXt", RAW_PROFILE + kind.encode() + b"\0\0" + zlib.compress(text.encode()))
+    text = f"\n{kind}\n{len(data):8d}\n{lines}\n".encode()
+    keyword = RAW_PROFILE + kind.encode() + b"\0"
+    if len(text) > LARGEST_PACKED:
+        return Chunk(b"tEXt", keyword + text)
+    return Chunk(b"zTXt", keyword + b"\0" + zlib.compress(text))
 
 
 def cicp_chunk(primaries: int, transfer: int) -> Chunk:
@@ -181,16 +190,17 @@ def word_of(chunk: Chunk) -> str:
     return WORDS.get(chunk.name, f"chunk {foreign.printable(chunk.name)}")
 
 
-def _parse(path: Path) -> tuple[bytes, list[Chunk]]:
-    """The header's data, and all chunks but it and the pixels, in order."""
-    chunks = []
+def _parse(path: Path) -> tuple[bytes, list[Chunk], bytes]:
+    """The header's data; all chunks but it and the pixels, in order; and what follows the end."""
+    chunks: list[Chunk] = []
     header, late = b"", False
     with path.open("rb") as file:
         file.seek(8)
         while len(head := file.read(8)) == 8:
             length, name = struct.unpack(">I4s", head)
             if name == b"IEND":
-                break
+                file.seek(length + 4, 1)
+                return header, chunks, file.read()
             late |= name == b"IDAT"
             if name in (b"IDAT", b"fdAT"):
                 file.seek(length, 1)
@@ -199,7 +209,7 @@ def _parse(path: Path) -> tuple[bytes, list[Chunk]]:
             else:
                 chunks.append(Chunk(name, file.read(length), late))
             file.seek(4, 1)
-    return header, chunks
+    return header, chunks, b""
 
 
 def _for_filled(chunk: Chunk, header: bytes, names: set[bytes], palette: bytes) -> Chunk | None:
@@ -208,13 +218,15 @@ def _for_filled(chunk: Chunk, header: bytes, names: set[bytes], palette: bytes) 
         return _significant_bits(header, b"tRNS" in names, chunk)
     if chunk.name == b"bKGD":
         return _background(header, palette, chunk)
-    safe = chunk.name in KEPT or chunk.name[3:].islower()  # to be copied where pixels were changed
+    if chunk.name in TEXT and chunk.keyword == XMP:  # of a kind that Pillow does not read, so it may show the picture
+        return None
+    safe = chunk.name in KEPT or chunk.name[::3].islower()  # not critical, to be copied where pixels were changed
     return chunk if safe and not foreign.holds_picture(chunk.data) else None
 
 
 def _is_said_elsewhere(chunk: Chunk, names: set[bytes]) -> bool:
     """Whether others read what a chunk says, or another chunk goes before it."""
-    if chunk.name in TEXT:
+    if chunk.name == b"iTXt":
         return chunk.keyword == XMP
     if chunk.name == b"sRGB":
         return b"iCCP" in names

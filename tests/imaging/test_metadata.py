@@ -19,6 +19,7 @@ import pytest
 from PIL import ExifTags, Image, ImageCms, TiffImagePlugin
 
 from neuralpatch_cuda import cli
+from neuralpatch_cuda.errors import ImageError
 from neuralpatch_cuda.imaging.files import FORMATS, Photograph, check_writable, read_image, write_image
 from neuralpatch_cuda.imaging.heif import Contents, read_contents
 
@@ -534,6 +535,16 @@ DROPPED: dict[str, list[tuple[str, bytes, str]]] = {
         ),
         (".jpg", pictures(0x10001) + b"\0\0\0\x18ftypqt  ", "video (motion photo)"),
         (".jpg", jpeg(after=b"SEFH1234SEFT"), "data after its end"),
+        (".png", png() + b"SEFH1234SEFT", "data after its end"),
+        (".png", png() + b"\0\0\0\x18ftypmp42" + bytes(99), "video (motion photo)"),
+        (".png", png() + SMALL, "data after its end"),
+        (".webp", riff() + b"PK\3\4 an archive", "data after its end"),
+        (".gif", GIF + b"more", "data after its end"),
+    ],
+    "damaged ICC profiles": [
+        (".jpg", jpeg(segment(0xE2, b"ICC_PROFILE\0\1\2" + PROFILE[:200])), "damaged ICC profile"),
+        (".png", png(chunk(b"iCCP", b"name\0\0" + PROFILE[:200])), "damaged ICC profile"),
+        (".png", png(chunk(b"iCCP", b"name\0\0" + zlib.compress(b""))), "damaged ICC profile"),
     ],
     "signed statements": [
         (".jpg", jpeg(*[segment(0xEB, b"JP\0\1\0\0\0" + bytes([part]) + b"c2pa") for part in (1, 2)]), "(C2PA)"),
@@ -558,6 +569,10 @@ DROPPED: dict[str, list[tuple[str, bytes, str]]] = {
     "chunks that may not be copied": [
         (".png", png(chunk(b"prVW", b"preview")), "chunk prVW"),
         (".png", png(chunk(b"owNs", SMALL)), "chunk owNs"),
+        (".png", png(chunk(b"OWNS", b"critical")), "chunk OWNS"),
+        (".png", png(chunk(b"OWNs", b"critical")), "chunk OWNs"),
+        (".png", png(chunk(b"tEXt", b"XML:com.adobe.xmp\0<x/>")), "text (XML:com.adobe.xmp)"),
+        (".png", png(chunk(b"zTXt", b"XML:com.adobe.xmp\0\0" + zlib.compress(b"<x/>"))), "text (XML:com.adobe.xmp)"),
         (".png", png(chunk(b"dSIG", b"signature")), "signature (dSIG)"),
         (".png", png(chunk(b"PLTE", bytes(6)), chunk(b"hIST", bytes(4)), kind=3), "histogram (hIST)"),
     ],
@@ -799,6 +814,40 @@ def test_long_comments_and_resources_take_several_segments(tmp_path: Path) -> No
     assert held == long
     (tmp_path / "a.ppm").write_bytes(b"P6\n#" + b"x" * 70_000 + b"\n2 2\n255\n" + bytes(12))
     read_image(tmp_path / "a.ppm")
+
+
+@pytest.mark.parametrize("size", [1_100_000, 3_000_000])
+def test_large_profiles_and_resources_are_read_again(size: int, tmp_path: Path) -> None:
+    profile = struct.pack(">I", size) + PROFILE[4:] + np.random.default_rng(0).bytes(size - len(PROFILE))
+    long = resource(2000, np.random.default_rng(1).bytes(size))
+    parts = [
+        segment(0xE2, b"ICC_PROFILE\0" + bytes((number + 1, -(-size // 60_000))) + profile[60_000 * number :][:60_000])
+        for number in range(-(-size // 60_000))
+    ]
+    parts += [photoshop(long[at : at + 60_000]) for at in range(0, len(long), 60_000)]
+    (tmp_path / "a.jpg").write_bytes(jpeg(*parts))
+    write_image(read_image(tmp_path / "a.jpg"), tmp_path / "out.png")
+    again = read_image(tmp_path / "out.png").metadata
+    assert again.icc_profile == profile
+    assert again.extras.photoshop == long
+
+
+def test_a_profile_that_unpacks_to_more_than_the_memory(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(chunk(b"iCCP", b"name\0\0" + zlib.compress(bytes(2**25)))))
+    with pytest.raises(ImageError, match=r"a\.png is damaged: Decompressed data too large"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("padding", [bytes(64), b"\r\n", b"\xff" * 3], ids=["NUL", "line", "FF"])
+def test_padding_after_the_end_is_not_missed(padding: bytes, tmp_path: Path) -> None:
+    for suffix, content in ((".png", png()), (".jpg", JPEG), (".webp", riff()), (".gif", GIF)):
+        assert written(content + padding, suffix, tmp_path / "out.png") == []
+
+
+def test_of_many_things_a_few_are_named(tmp_path: Path) -> None:
+    (told,) = written(png(*(chunk(b"tEXt", b"key%d\0" % n) for n in range(10_000))), ".png", tmp_path / "out.webp")
+    assert "text (key0), text (key1), " in told
+    assert told.endswith("text (key48) and 9951 others.")
 
 
 def test_names_of_foreign_data_do_not_reach_the_terminal(tmp_path: Path) -> None:
