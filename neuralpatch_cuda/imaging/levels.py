@@ -59,7 +59,7 @@ def is_unclear(values: Array, marked: Array, top: float) -> bool:
     border = sum(int(np.count_nonzero(np.diff(marked, axis=axis))) for axis in (0, 1))
     if np.count_nonzero(faint) > EDGE_WIDTH * border:
         return True
-    lost = _in_blocks(faint & (values > ground + top / 4)) & ~_near_blocks(marked)
+    lost = _in_blocks(faint) & ~_near_blocks(marked)
     if np.count_nonzero(lost) > FEW_BLOCKS:
         return True
     rows, columns = sample(~_near_blocks(dark))

@@ -256,6 +256,9 @@ UNCLEAR = {
     "labels up to 200": Image.fromarray(tiles(200, 2, np.uint8)),
     "VOC's first and eighth label": palette(VOC, np.where(HOLE, 1 + 7 * (X > 80), 0)),
     "labels and a void": Image.fromarray(two(255) + tiles(9, 3, np.uint8) * ~HOLE),
+    "thin lines, one of them dark": Image.fromarray(np.select([Y == 20, Y == 90], [20, 200]).astype(np.uint8)),
+    "wider lines, one of them bright": Image.fromarray((Y // 3 * np.isin(Y // 3, [7, 15, 39]) * 5).astype(np.uint8)),
+    "dust, some of it dark": Image.fromarray(np.where((X % 16 == 5) & (Y % 16 == 5), 40 + X, 0).astype(np.uint8)),
     "a faint stroke": Image.fromarray(two(255) + (~HOLE & (Y > 112) & (Y < 115)) * np.uint8(80)),
 }
 
