@@ -15,6 +15,8 @@ from neuralpatch_cuda.imaging import foreign
 BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 """Of HEIC files; the last two of AVIF files, too, which name their own besides."""
 
+OUTER = {b"ftyp", b"meta", b"mdat", b"moov", b"moof", b"mfra", b"sidx", b"pdin", b"free", b"skip", b"wide"}
+"""Boxes that hold or describe pictures, or nothing."""
 C2PA = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 PICTURES = {b"av01", b"hvc1", b"hev1", b"grid", b"iden", b"iovl", b"Exif", b"XMP", b"hvt1", b"tmap"}
 """Kinds of items that are read, are parts of pictures, or are told by what belongs to them."""
@@ -71,8 +73,7 @@ def read_contents(path: Path) -> Contents:
     """Read the boxes of a HEIC or AVIF file that is known to be sound."""
     content = path.read_bytes()
     outer = list(boxes(content))
-    left_out = [foreign.C2PA for kind, data in outer if kind == b"uuid" and data.startswith(C2PA)]
-    left_out += [foreign.VIDEO for kind, _ in outer if kind == b"mpvd"]
+    left_out = [_outer_word(kind, data) for kind, data in outer if kind not in OUTER]
     meta = dict(boxes(dict(outer).get(b"meta", b"")[4:]))
     items = dict(boxes(meta.get(b"iprp", b"")))
     properties = list(boxes(items.get(b"ipco", b"")))
@@ -120,6 +121,12 @@ def boxes(content: bytes) -> Iterator[Box]:
             return
         yield kind, content[at + head : end]
         at = end
+
+
+def _outer_word(kind: bytes, data: bytes) -> str:
+    if kind == b"uuid" and data.startswith(C2PA):
+        return foreign.C2PA
+    return foreign.VIDEO if kind == b"mpvd" else f"box {foreign.printable(kind).strip()}"
 
 
 def _item_kinds(iinf: bytes) -> list[bytes]:

@@ -580,6 +580,8 @@ DROPPED: dict[str, list[tuple[str, bytes, str]]] = {
         (".webp", riff((b"ABCD", b"own")), "chunk ABCD"),
         (".gif", GIF[:-1] + b"!\xff\x0bICCRGBG1012\x02ab\0;", "data of ICCRGBG1012"),
         (".jp2", image("JPEG2000") + box(b"xml ", b"<x/>"), "box xml"),
+        (".avif", AVIF + box(b"sefd", b"Samsung"), "box sefd"),
+        (".avif", AVIF + box(b"uuid", bytes(20)), "box uuid"),
     ],
     "colour spaces of BMP": [
         (".bmp", bmp(bytes(4) + struct.pack("<9I", *range(9)) + struct.pack("<3I", 1, 1, 1)), "colour space"),
