@@ -139,7 +139,8 @@ def _content(colours: Array, alpha: Array) -> Literal["strokes", "mask", "photog
     dark = brightness <= highest / 32
     # Screenshots and documents are mostly bright, and the black of a photograph is not even.
     on_black = dark.mean() > (0.5 if mostly_opaque else 0) and _share_alike(brightness[dark], unit) > 0.9
-    if highest > 16 * unit and on_black and bright.any() and (dark | bright).mean() > 0.75:
+    plain = (dark | bright).mean() > (0.9 if mostly_opaque else 0.75)
+    if highest > 16 * unit and on_black and plain and bright.any():
         return "mask"
     if _share_alike(seen, unit) > (0.999 if mostly_opaque else 0.9):
         return "strokes"
