@@ -40,6 +40,8 @@ PHOTOSHOP = {ExifTags.Base.ImageResources, IPTC, LAYERS}
 """TIFF tags of what `Extras` has."""
 
 RESOLUTION = (ExifTags.Base.XResolution, ExifTags.Base.YResolution)
+EMPTY_EXIF = 8
+"""Bytes of EXIF data in which there is nothing but a head."""
 LARGEST_DPI = 65535
 """As JPEG files can hold."""
 
@@ -71,11 +73,12 @@ class Metadata:
         """
         if image.format == "PNG":
             image.load()  # metadata may follow the pixels
+        damaged = ["damaged EXIF data"] if _drop_damaged_exif(image) else []
         exif = image.getexif()
         own, pictures = _photographs_own(exif)
         packet, announced = xmp.cleaned(image.info.get("xmp") or b"")
         extras = extras_of(path, image)
-        left_out = tuple(dict.fromkeys([*extras.left_out, *announced, *pictures]))
+        left_out = tuple(dict.fromkeys([*extras.left_out, *announced, *damaged, *pictures]))
         has_shape = any(chunk.name == b"pHYs" for chunk in extras.chunks)  # of pixels, without a resolution
         return cls(
             icc_profile=image.info.get("icc_profile") or extras.icc_profile,
@@ -143,6 +146,19 @@ class Metadata:
             yield IPTC, iptc
         if others := photoshop.without_iptc(self.extras.photoshop):
             yield ExifTags.Base.ImageResources, others
+
+
+def _drop_damaged_exif(image: Image.Image) -> bool:
+    """Take EXIF data of which nothing can be read from an opened image; tells whether there were such."""
+    data = (image.info.get("exif") or b"").removeprefix(b"Exif\0\0").rstrip(b"\0")
+    try:
+        sound = len(image.getexif()) > 0
+    except SyntaxError:
+        sound = False
+    if sound or len(data) <= EMPTY_EXIF:
+        return False
+    del image.info["exif"]
+    return True
 
 
 def _photographs_own(exif: Image.Exif) -> tuple[bytes, list[str]]:

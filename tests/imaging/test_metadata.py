@@ -541,10 +541,14 @@ DROPPED: dict[str, list[tuple[str, bytes, str]]] = {
         (".webp", riff() + b"PK\3\4 an archive", "data after its end"),
         (".gif", GIF + b"more", "data after its end"),
     ],
-    "damaged ICC profiles": [
+    "damaged ICC profiles and EXIF": [
         (".jpg", jpeg(segment(0xE2, b"ICC_PROFILE\0\1\2" + PROFILE[:200])), "damaged ICC profile"),
         (".png", png(chunk(b"iCCP", b"name\0\0" + PROFILE[:200])), "damaged ICC profile"),
         (".png", png(chunk(b"iCCP", b"name\0\0" + zlib.compress(b""))), "damaged ICC profile"),
+        (".jpg", jpeg(segment(0xE1, b"Exif\0\0" + bytes(8) + b"no TIFF file")), "damaged EXIF data"),
+        (".jpg", jpeg(segment(0xE1, b"Exif\0\0XX\0*\0\0\0\x08\0\1\1\x0f")), "damaged EXIF data"),
+        (".png", png(chunk(b"eXIf", b"this is not a TIFF file")), "damaged EXIF data"),
+        (".webp", riff((b"EXIF", b"II\0*\x08\0\0\0\2\0\x0f\1")), "damaged EXIF data"),
     ],
     "signed statements": [
         (".jpg", jpeg(*[segment(0xEB, b"JP\0\1\0\0\0" + bytes([part]) + b"c2pa") for part in (1, 2)]), "(C2PA)"),
@@ -844,6 +848,12 @@ def test_a_profile_that_unpacks_to_more_than_the_memory(tmp_path: Path) -> None:
 def test_padding_after_the_end_is_not_missed(padding: bytes, tmp_path: Path) -> None:
     for suffix, content in ((".png", png()), (".jpg", JPEG), (".webp", riff()), (".gif", GIF)):
         assert written(content + padding, suffix, tmp_path / "out.png") == []
+
+
+@pytest.mark.parametrize("data", [b"", bytes(99), b"MM\0*\0\0\0\x08" + bytes(60), b"II*\0\x08\0\0\0" + bytes(6)])
+def test_empty_exif_data_are_not_missed(data: bytes, tmp_path: Path) -> None:
+    for suffix, content in ((".jpg", jpeg(segment(0xE1, b"Exif\0\0" + data))), (".png", png(chunk(b"eXIf", data)))):
+        assert written(content, suffix, tmp_path / f"out{suffix}") == []
 
 
 def test_of_many_things_a_few_are_named(tmp_path: Path) -> None:
