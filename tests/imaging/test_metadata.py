@@ -548,7 +548,6 @@ DROPPED: dict[str, list[tuple[str, bytes, str]]] = {
         (".jpg", jpeg(segment(0xE1, b"Exif\0\0" + bytes(8) + b"no TIFF file")), "damaged EXIF data"),
         (".jpg", jpeg(segment(0xE1, b"Exif\0\0XX\0*\0\0\0\x08\0\1\1\x0f")), "damaged EXIF data"),
         (".png", png(chunk(b"eXIf", b"this is not a TIFF file")), "damaged EXIF data"),
-        (".webp", riff((b"EXIF", b"II\0*\x08\0\0\0\2\0\x0f\1")), "damaged EXIF data"),
     ],
     "signed statements": [
         (".jpg", jpeg(*[segment(0xEB, b"JP\0\1\0\0\0" + bytes([part]) + b"c2pa") for part in (1, 2)]), "(C2PA)"),
