@@ -36,7 +36,8 @@ def painted(picture: Image.Image | Array, name: str = "mask") -> Array:
         MaskError: another PIL mode, NaN, transparent all over, or several values of which none reaches half.
 
     Warns:
-        UserWarning: more is dark, but not black, than the edges of what is painted; or it is a photograph.
+        UserWarning: more is dark, but not black, than the edges of what is painted; it is a photograph; or there is
+            black paint beside bright paint on transparency, which is left out.
     """
     colours, alpha = _channels(picture, name)
     if not colours.size:
