@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import select
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
@@ -43,7 +44,9 @@ class _Sink(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         try:
-            return int(self._bytes.write(data))
+            while (written := self._bytes.write(data)) is None:  # a full pipe that does not wait
+                select.select([], [self], [])
+            return int(written)
         except BrokenPipeError:
             return len(data)
         except OSError as error:

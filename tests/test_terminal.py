@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,6 +144,31 @@ def test_other_commands(command: list[str], encoding: str, call: Call) -> None:
     code, out, err = call(encoding, *command)
     assert code == (2 if command == ["nonsense-ж"] else 0)
     assert "neuralpatch" in out + err
+
+
+class Busy(io.FileIO):
+    """A file that takes a few bytes, and none every second time, as a pipe does that is full and does not wait."""
+
+    ready = True
+
+    def write(self, data: Any) -> int | None:  # type: ignore[override]
+        self.ready = not self.ready
+        return super().write(bytes(data)[:7]) if self.ready else None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "end"), [(["--version"], ""), (["--help"], "╯"), (["info", "--nonsense"], "--help.")], ids=str
+)
+def test_a_pipe_that_does_not_wait(arguments: list[str], end: str, folder: Path, call: Call) -> None:
+    _, *expected = call("utf-8", *arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("stdout", "stderr"):
+            stream = io.TextIOWrapper(io.BufferedWriter(Busy(folder / name, "w")), "utf-8")
+            patch.setattr(sys, name, stream)
+        cli.main(arguments)
+    printed = [(folder / name).read_text("utf-8") for name in ("stdout", "stderr")]
+    assert printed == expected
+    assert "".join(printed).rstrip().endswith(end)
 
 
 def test_the_name_of_a_method_is_no_markup(call: Call) -> None:
