@@ -28,6 +28,7 @@ from neuralpatch_cuda.pipeline import ahead, in_order
 from neuralpatch_cuda.stages import stage
 from neuralpatch_cuda.synthesis.boxes import Box, bounding_box
 from neuralpatch_cuda.synthesis.content import resolve_content_network
+from neuralpatch_cuda.synthesis.exemplar import smooth_fill
 from neuralpatch_cuda.synthesis.fallback import find_patches
 from neuralpatch_cuda.synthesis.layout import Matches
 from neuralpatch_cuda.synthesis.memory import default_budget
@@ -455,11 +456,16 @@ class Inpainter:
             settings = replace(settings, memory_budget=budget)
 
     def predict_content(self, image: Tensor, mask: Tensor) -> Tensor:
-        """The content network's filling of a window, at its short side or the window's own if less."""
+        """The content network's filling of a window, at its short side or the window's own if less.
+
+        Where nothing known would be left at that size, the smooth fill at the window's own.
+        """
         height, width = mask.shape
         ratio = min(1.0, (self.config.content_side or self._content.side) / min(height, width))
         with stage("resize"):
             known, hole = shrink(image, mask, (round(height * ratio), round(width * ratio)))
+        if hole.all():  # all that is known is too thin to be seen at this size
+            return smooth_fill(image, mask)
         with stage("content network"), torch.no_grad():
             guess: Tensor = self._content(known[None], hole[None, None].to(known.dtype))
         return guess[0].clamp(0, 1)

@@ -350,6 +350,17 @@ class Ramp:
         return torch.linspace(0, 1, image.shape[-1]).expand_as(image)
 
 
+@pytest.mark.parametrize("step", [(40, 40), (1, 90), (150, 1)], ids=["points", "columns", "rows"])
+@pytest.mark.filterwarnings("ignore:The mask covers", "ignore:Near a hole")
+def test_what_is_known_is_too_thin_for_the_content_network(painter: Inpainter, step: tuple[int, int]) -> None:
+    rows, columns = np.mgrid[:300, :320]
+    ramp = np.stack([rows / 299, columns / 319, 0.2 + 0 * rows], -1)
+    hole = (rows % step[0] > 0) | (columns % step[1] > 0)
+    nearest = ndimage.distance_transform_edt(hole, return_distances=False, return_indices=True)
+    error = np.abs(painter(ramp, hole) - ramp)[hole].mean()
+    assert error < 1.25 * np.abs(ramp[tuple(nearest)] - ramp)[hole].mean()
+
+
 WHOLE = {"context": 5, "iterations": 0}
 """Options with which the window is the whole image, and its content network's guess is the result."""
 
