@@ -127,7 +127,7 @@ def test_a_fill_is_the_inpainter_s(engine: Engine, image: Any) -> None:
 
 
 def test_an_error_arrives_and_ends_nothing_else(engine: Engine) -> None:
-    broken = Photograph(np.full((48, 40), np.nan, np.float32))
+    broken = Photograph(np.full((40, 48), np.nan, np.float32))
     with pytest.raises(ImageError, match=r"^The image has NaN or infinite values outside the hole; [^.]+\.$"):
         asyncio.run(all_of(engine, CONFIG, broken))
     with pytest.raises(MaskError, match="same size"):
