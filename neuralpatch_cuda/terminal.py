@@ -57,7 +57,7 @@ class _Sink(io.RawIOBase):
 def any_terminal() -> Iterator[None]:
     """Let anything be printed to stdout and stderr, whatever their encoding: what it lacks is escaped.
 
-    Nor is it an error that nobody reads what is printed.
+    It is no error either if nobody reads what is printed.
 
     Raises:
         OutputError: by what prints, if what is printed goes to a file that cannot be written.
@@ -81,7 +81,7 @@ def any_terminal() -> Iterator[None]:
 
 
 def _flush(stream: io.TextIOWrapper) -> None:
-    with suppress(OSError):  # it has been told of
+    with suppress(OSError):  # it has been reported
         stream.flush()
 
 

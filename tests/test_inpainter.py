@@ -288,7 +288,7 @@ WITHOUT_PATCHES = {
     "every second row": (ROWS % 2 == 1, None),
     "salt": (np.random.default_rng(0).random((96, 120)) < 0.5, None),
 }
-"""Holes that leave no clean patch, and what is told about it."""
+"""Holes that leave no clean patch, and what the warning says."""
 
 
 @pytest.mark.filterwarnings("ignore:The mask covers")

@@ -21,7 +21,7 @@ from neuralpatch_cuda.batch.item import Item, as_text
 from neuralpatch_cuda.config import InpaintConfig
 from neuralpatch_cuda.errors import ConfigError
 from neuralpatch_cuda.imaging.files import FORMATS
-from neuralpatch_cuda.imaging.whole import form, identity, other_form
+from neuralpatch_cuda.imaging.whole import differing_form, form, identity, other_form
 
 SUFFIXES = {*FORMATS, ".gif", ".heic", ".heif", ".hif", ".jfif", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"}
 """Of the files in a folder that are taken for images."""
@@ -145,9 +145,7 @@ def _pair(photographs: Files, masks: Files, rules: Rules, pairing: Pairing) -> N
         bare = name.with_suffix("")
         found = [("", other) for other in by_path[bare] if masks[other] != path] or by_photograph[bare]
         if not found:
-            alike = by_form.get(form(str(bare)), path)
-            advice = "" if alike == path else f"; the name of {alike} differs from it in its Unicode form alone"
-            pairing.problems.append(f"{path} has no mask{advice}.")
+            pairing.problems.append(f"{path} has no mask{differing_form(path, by_form.get(form(str(bare))))}.")
         taken: dict[str, Path] = {}
         for number, other in found:
             if number in taken:

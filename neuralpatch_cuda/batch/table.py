@@ -52,7 +52,7 @@ def read_table(path: Path, known: Collection[str], needed: Sequence[str]) -> Ite
     """
     with path.open(encoding=encoding_of(path), newline="") as file:
         before, line = next(((n, line) for n, line in enumerate(file, 1) if line.strip(DELIMITERS + '" \r\n')), (0, ""))
-        if chosen := re.fullmatch(r"sep=(.)", line.rstrip("\r\n"), re.IGNORECASE):  # for Excel, which shows it not
+        if chosen := re.fullmatch(r"sep=(.)", line.rstrip("\r\n"), re.IGNORECASE):  # for Excel, which does not show it
             before, line = before + 1, file.readline()
         if not line:
             return

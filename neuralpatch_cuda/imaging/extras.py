@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from neuralpatch_cuda.imaging import foreign, heif, jpeg, photoshop, png, xmp
+from neuralpatch_cuda.imaging import embedded, heif, jpeg, photoshop, png, xmp
 
 JP2_IMAGE = {b"jP  ", b"ftyp", b"jp2h", b"jp2c", b"rreq"}
 """Boxes of JPEG 2000 files that hold or describe the pixels."""
@@ -102,11 +102,11 @@ def _of_format(path: Path, image: Image.Image) -> Extras:
     if kind == "PNG":
         return _png(path, image)
     if kind in ("JPEG", "MPO"):
-        several = "mp" in image.info or foreign.GAIN_MAP in xmp.cleaned(image.info.get("xmp") or b"")[1]
+        several = "mp" in image.info or embedded.GAIN_MAP in xmp.cleaned(image.info.get("xmp") or b"")[1]
         found = jpeg.read_contents(path, several)
         resources, left_out = photoshop.cleaned(found.photoshop)
         if found.with_profile and not image.info.get("icc_profile"):
-            left_out.append(foreign.DAMAGED_PROFILE)
+            left_out.append(embedded.DAMAGED_PROFILE)
         return Extras(found.comments, resources, (), found.segments, left_out=(*found.left_out, *left_out))
     if kind in ("AVIF", "HEIF"):
         boxes = heif.read_contents(path)
@@ -124,11 +124,11 @@ def _png(path: Path, image: Image.Image) -> Extras:
         if kind in ("iptc", "8bim") and data:
             resources += data if data.startswith(b"8BIM") else photoshop.build(photoshop.IPTC, data)
         elif kind not in ("exif", "icc", "icm"):  # Pillow reads the first
-            left_out.append(f"text ({foreign.printable(png.RAW_PROFILE + kind.encode('latin-1'))})")
+            left_out.append(f"text ({embedded.printable(png.RAW_PROFILE + kind.encode('latin-1'))})")
     resources, damaged = photoshop.cleaned(resources)
     profile = found.profiles.get("icc") or found.profiles.get("icm") or None
     if found.with_profile and not image.info.get("icc_profile"):
-        left_out.append(foreign.DAMAGED_PROFILE)
+        left_out.append(embedded.DAMAGED_PROFILE)
     return Extras((), resources, found.chunks, icc_profile=profile, left_out=(*left_out, *damaged))
 
 
@@ -159,11 +159,11 @@ def _webp(content: bytes) -> Extras:
     while at + 8 <= end:
         kind, size = struct.unpack_from("<4sI", content, at)
         if kind == b"C2PA":
-            words.append(foreign.C2PA)
+            words.append(embedded.C2PA)
         elif kind not in WEBP_READ:
-            words.append(f"chunk {foreign.printable(kind)}")
+            words.append(f"chunk {embedded.printable(kind)}")
         at += 8 + size + size % 2
-    if word := foreign.after_end(content[end + end % 2 :]):
+    if word := embedded.after_end(content[end + end % 2 :]):
         words.append(word)
     return Extras(left_out=tuple(words))
 
@@ -179,8 +179,8 @@ def _gif(content: bytes) -> Extras:
         if label == 0xFE:
             comments.append(b"".join(data))
         elif label == 0xFF and data and data[0] not in GIF_LOOPS:
-            words.append(f"data of {foreign.printable(data[0])}")
-    if content[at : at + 1] == b";" and (word := foreign.after_end(content[at + 1 :])):
+            words.append(f"data of {embedded.printable(data[0])}")
+    if content[at : at + 1] == b";" and (word := embedded.after_end(content[at + 1 :])):
         words.append(word)
     return Extras(tuple(comments), left_out=tuple(words))
 
@@ -225,7 +225,7 @@ def _ppm(content: bytes) -> Extras:
 
 def _jpeg2000(content: bytes) -> Extras:
     kinds = [kind for kind, _ in heif.boxes(content) if kind not in JP2_IMAGE] if content[4:8] == b"jP  " else []
-    return Extras(left_out=tuple(f"box {foreign.printable(kind).strip()}" for kind in kinds))
+    return Extras(left_out=tuple(f"box {embedded.printable(kind).strip()}" for kind in kinds))
 
 
 _READERS: dict[str, Callable[[bytes], Extras]] = {

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from neuralpatch_cuda.errors import ImageError
-from neuralpatch_cuda.imaging import foreign
+from neuralpatch_cuda.imaging import embedded
 
 BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 """Of HEIC files; the last two of AVIF files, too, which name their own besides."""
@@ -22,9 +22,9 @@ PICTURES = {b"av01", b"hvc1", b"hev1", b"grid", b"iden", b"iovl", b"Exif", b"XMP
 """Kinds of items that are read, are parts of pictures, or are told by what belongs to them."""
 ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 AUXILIARY = {
-    b"urn:com:apple:photo:2020:aux:hdrgainmap": foreign.GAIN_MAP,
-    b"urn:mpeg:mpegB:cicp:systems:auxiliary:depth": foreign.DEPTH_MAP,
-    b"urn:mpeg:hevc:2015:auxid:2": foreign.DEPTH_MAP,
+    b"urn:com:apple:photo:2020:aux:hdrgainmap": embedded.GAIN_MAP,
+    b"urn:mpeg:mpegB:cicp:systems:auxiliary:depth": embedded.DEPTH_MAP,
+    b"urn:mpeg:hevc:2015:auxid:2": embedded.DEPTH_MAP,
 }
 BRIGHTNESS = {b"clli": "brightness (clli)", b"mdcv": "brightness (mdcv)", b"cclv": "brightness (cclv)"}
 
@@ -81,10 +81,10 @@ def read_contents(path: Path) -> Contents:
     for kind, data in properties:
         if kind == b"auxC" and not data[4:].startswith(ALPHA):
             urn = data[4:].partition(b"\0")[0]
-            left_out.append(AUXILIARY.get(urn, f"auxiliary picture ({foreign.printable(urn)})"))
+            left_out.append(AUXILIARY.get(urn, f"auxiliary picture ({embedded.printable(urn)})"))
     if b"tmap" in kinds:
-        left_out.append(foreign.GAIN_MAP)
-    left_out += [f"item {foreign.printable(kind).strip()}" for kind in kinds if kind not in PICTURES]
+        left_out.append(embedded.GAIN_MAP)
+    left_out += [f"item {embedded.printable(kind).strip()}" for kind in kinds if kind not in PICTURES]
     bits, codes, with_profile = 8, None, False
     for kind, data in _of_primary(meta, items.get(b"ipma", b""), properties):
         if kind == b"pixi":
@@ -125,8 +125,8 @@ def boxes(content: bytes) -> Iterator[Box]:
 
 def _outer_word(kind: bytes, data: bytes) -> str:
     if kind == b"uuid" and data.startswith(C2PA):
-        return foreign.C2PA
-    return foreign.VIDEO if kind == b"mpvd" else f"box {foreign.printable(kind).strip()}"
+        return embedded.C2PA
+    return embedded.VIDEO if kind == b"mpvd" else f"box {embedded.printable(kind).strip()}"
 
 
 def _item_kinds(iinf: bytes) -> list[bytes]:

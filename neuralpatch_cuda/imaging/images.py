@@ -49,13 +49,13 @@ def upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def working_copy(image: ImageT, smallest_side: int = 1) -> ImageT:
+def working_copy(image: ImageT) -> ImageT:
     """A copy that may be written to: a PIL image as `upright` gives it, an array, or a tensor without gradient.
 
     Raises:
         TypeError, ImageError: as `to_rgb`, but for the values, which are not looked at yet.
     """
-    _check_kind(image, smallest_side)
+    _check_kind(image)
     if isinstance(image, Image.Image):
         return upright(image)
     return image.detach().clone() if isinstance(image, Tensor) else np.array(image)
@@ -219,7 +219,7 @@ def _with_channels(array: Array) -> Array:
     return array if array.ndim == 3 else array[..., None]
 
 
-def _check_kind(image: ImageLike, smallest_side: int) -> None:
+def _check_kind(image: ImageLike, smallest_side: int = 1) -> None:
     """Make sure that an image is of a type, mode, dtype and size that can be worked on; see `to_rgb`."""
     if isinstance(image, Image.Image):
         supported = (*NATIVE_MODES, *COLOUR_MODES, *INDEXED_MODES)

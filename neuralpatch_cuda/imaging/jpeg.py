@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neuralpatch_cuda.imaging import foreign
+from neuralpatch_cuda.imaging import embedded
 
 Segment = tuple[int, bytes]
 """Marker and content."""
@@ -34,9 +34,9 @@ READ = {
 LEFT_OUT = {
     (0xE1, b"http://ns.adobe.com/xmp/extension/\0"): "extended XMP data",
     (0xE1, b"FLIR\0"): "thermal picture",
-    (0xE2, b"urn:iso:std:iso:ts:21496:-1\0"): foreign.GAIN_MAP,
+    (0xE2, b"urn:iso:std:iso:ts:21496:-1\0"): embedded.GAIN_MAP,
     (0xE2, b"FPXR\0"): "FlashPix data",
-    (0xEB, b"JP"): f"{foreign.C2PA} or other JUMBF data",
+    (0xEB, b"JP"): f"{embedded.C2PA} or other JUMBF data",
     (0xEB, b"HDR_RI"): "HDR picture",
 }
 """How the segments begin that show what is taken out, or are not true any more, with what they are."""
@@ -85,12 +85,12 @@ def read_contents(path: Path, several: bool) -> Contents:
             groups[marker, data[:32].partition(NUL)[0]].append((marker, data))
     segments: list[Segment] = []
     for group in groups.values():
-        if sum(len(data) for _, data in group) > LONGEST or any(foreign.holds_picture(data) for _, data in group):
+        if sum(len(data) for _, data in group) > LONGEST or any(embedded.holds_picture(data) for _, data in group):
             left_out.append(word_of(group[0]))
         else:
             segments += group
-    rest = foreign.after_end(content[end:])
-    if rest == foreign.VIDEO or (rest and not several and foreign.GAIN_MAP not in left_out):
+    rest = embedded.after_end(content[end:])
+    if rest == embedded.VIDEO or (rest and not several and embedded.GAIN_MAP not in left_out):
         left_out.append(rest)
     return Contents(tuple(comments), photoshop, tuple(segments), tuple(left_out), with_profile)
 
@@ -98,7 +98,7 @@ def read_contents(path: Path, several: bool) -> Contents:
 def previews_and_gain_maps(image: Any, left_out: Collection[str]) -> int:
     """How many of an opened MPO file's pictures show no more than the first does: previews, and a gain map."""
     kinds: list[str] = [entry["Attribute"]["MPType"] for entry in image.mpinfo.get(MP_ENTRIES, ())]
-    return sum(kind.startswith("Large Thumbnail") for kind in kinds) + (foreign.GAIN_MAP in left_out)
+    return sum(kind.startswith("Large Thumbnail") for kind in kinds) + (embedded.GAIN_MAP in left_out)
 
 
 def with_segments(content: bytes, segments: Iterable[Segment]) -> Iterator[bytes | memoryview]:
@@ -123,7 +123,7 @@ def split(marker: int, head: bytes, data: bytes) -> Iterator[Segment]:
 def word_of(segment: Segment) -> str:
     """What a segment is, for a user."""
     marker, data = segment
-    return f"segment APP{marker - APP0} {foreign.printable(data[:32].partition(NUL)[0])}".rstrip()
+    return f"segment APP{marker - APP0} {embedded.printable(data[:32].partition(NUL)[0])}".rstrip()
 
 
 def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:

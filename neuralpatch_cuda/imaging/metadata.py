@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin
 
-from neuralpatch_cuda.imaging import foreign, heif, jpeg, photoshop, png, xmp
+from neuralpatch_cuda.imaging import embedded, heif, jpeg, photoshop, png, xmp
 from neuralpatch_cuda.imaging.extras import IPTC, LAYERS, Extras, extras_of
 
 LAYOUT_TAGS = {
@@ -187,7 +187,7 @@ def _without_pictures(entries: Mapping[int, Any], left_out: list[str]) -> dict[i
     """EXIF data without those, such as some makers' notes, that hold a preview; `left_out` gets their names."""
     kept = {}
     for tag, value in entries.items():
-        if isinstance(value, bytes) and foreign.holds_picture(value):
+        if isinstance(value, bytes) and embedded.holds_picture(value):
             name = ExifTags.TAGS.get(tag, str(tag))
             left_out.append(f"EXIF data {name}, which hold a picture")
         else:

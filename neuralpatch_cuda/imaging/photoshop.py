@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from neuralpatch_cuda.imaging.foreign import holds_picture
+from neuralpatch_cuda.imaging.embedded import holds_picture
 
 IPTC = 1028
 COVERED = {1033, 1036, 1039, 1058, 1059, 1060}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from neuralpatch_cuda.imaging import foreign
+from neuralpatch_cuda.imaging import embedded
 
 HEAD = 33
 """Bytes of a file that come before anything else: the signature and the header's chunk."""
@@ -47,7 +47,7 @@ WORDS = {
     b"sPLT": "palette (sPLT)",
     b"pHYs": "shape of pixels (pHYs)",
     b"tIME": "time of change (tIME)",
-    b"caBX": foreign.C2PA,
+    b"caBX": embedded.C2PA,
     b"dSIG": "signature (dSIG)",
 }
 
@@ -110,7 +110,7 @@ def read_contents(path: Path) -> Contents:
         else:
             several = chunk.name in SEVERAL or chunk.name[1:2].islower()
             chunks.setdefault(index if several else chunk.name, stays)
-    if word := foreign.after_end(rest):
+    if word := embedded.after_end(rest):
         left_out.append(word)
     return Contents(tuple(chunks.values()), profiles, tuple(left_out), b"iCCP" in names)
 
@@ -186,8 +186,8 @@ def words_elsewhere(chunks: tuple[Chunk, ...], with_profile: bool, codes: bool =
 def word_of(chunk: Chunk) -> str:
     """What a chunk is, for a user."""
     if chunk.name in TEXT:
-        return f"text ({foreign.printable(chunk.keyword)})"
-    return WORDS.get(chunk.name, f"chunk {foreign.printable(chunk.name)}")
+        return f"text ({embedded.printable(chunk.keyword)})"
+    return WORDS.get(chunk.name, f"chunk {embedded.printable(chunk.name)}")
 
 
 def _parse(path: Path) -> tuple[bytes, list[Chunk], bytes]:
@@ -221,7 +221,7 @@ def _for_filled(chunk: Chunk, header: bytes, names: set[bytes], palette: bytes) 
     if chunk.name in TEXT and chunk.keyword == XMP:  # of a kind that Pillow does not read, so it may show the picture
         return None
     safe = chunk.name in KEPT or chunk.name[::3].islower()  # not critical, to be copied where pixels were changed
-    return chunk if safe and not foreign.holds_picture(chunk.data) else None
+    return chunk if safe and not embedded.holds_picture(chunk.data) else None
 
 
 def _is_said_elsewhere(chunk: Chunk, names: set[bytes]) -> bool:

@@ -65,13 +65,17 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 
 def no_file(path: Path) -> str:
-    """The sentence that there is no such file; a name of another Unicode form, which looks the same, is told of."""
+    """The sentence that there is no such file; it names one whose name looks the same, in another Unicode form."""
     return f"There is no file {path}{other_form(path)}."
 
 
 def other_form(path: Path) -> str:
     """The end of a sentence on a path that leads nowhere: what is there under a name of another Unicode form."""
-    other = _other_form(path)
+    return differing_form(path, _other_form(path))
+
+
+def differing_form(path: Path, other: Path | None) -> str:
+    """The end of a sentence on a path: that the name of another, if any, differs from it in its Unicode form alone."""
     return "" if other in (None, path) else f"; the name of {other} differs from it in its Unicode form alone"
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from neuralpatch_cuda.imaging import foreign
+from neuralpatch_cuda.imaging import embedded
 
 NAMESPACES = {
-    b"http://ns.adobe.com/hdr-gain-map/1.0/": (b"", foreign.GAIN_MAP),
-    b"http://ns.apple.com/HDRGainMap/1.0/": (b"", foreign.GAIN_MAP),
-    b"http://ns.google.com/photos/1.0/depthmap/": (b"", foreign.DEPTH_MAP),
-    b"http://ns.google.com/photos/dd/1.0/device/": (b"", foreign.DEPTH_MAP),
+    b"http://ns.adobe.com/hdr-gain-map/1.0/": (b"", embedded.GAIN_MAP),
+    b"http://ns.apple.com/HDRGainMap/1.0/": (b"", embedded.GAIN_MAP),
+    b"http://ns.google.com/photos/1.0/depthmap/": (b"", embedded.DEPTH_MAP),
+    b"http://ns.google.com/photos/dd/1.0/device/": (b"", embedded.DEPTH_MAP),
     b"http://ns.google.com/photos/1.0/image/": (b"", "picture in its XMP data"),
     b"http://ns.google.com/photos/1.0/audio/": (b"", "sound"),
     b"http://ns.google.com/photos/1.0/container/": (b"", ""),

@@ -1,8 +1,8 @@
 """Which pixels of a hole are thin, as those of scratches, wires and dust are, and how they are interpolated.
 
 What lies beside a thin hole says more about it than any synthesis does. So it is interpolated, and only what is wider
-than a hairline is sharpened afterwards. Thinness is told pixel by pixel: a spot on a scratch is thick, the scratch is
-not, and each is filled at its own cost.
+than a hairline is sharpened afterwards. Thinness is decided pixel by pixel: a spot on a scratch is thick, the scratch
+is not, and each is filled at its own cost.
 """
 
 from __future__ import annotations
@@ -170,11 +170,9 @@ def _equations(image: Array, hole: Array, unknown: Array) -> tuple[Any, Array]:
     near = ndimage.binary_dilation(hole, iterations=2) & ~unknown
     number = np.full(hole.shape, -1)
     number[near] = np.arange(np.count_nonzero(near))
-    pairs = [
-        (number[:-1][both], number[1:][both]) if axis == 0 else (number[:, :-1][both], number[:, 1:][both])
-        for axis, both in enumerate((near[:-1] & near[1:], near[:, :-1] & near[:, 1:]))
-    ]
-    first, second = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
+    down, across = near[:-1] & near[1:], near[:, :-1] & near[:, 1:]
+    first = np.concatenate([number[:-1][down], number[:, :-1][across]])
+    second = np.concatenate([number[1:][down], number[:, 1:][across]])
     count, ones = len(first), np.ones(len(first))
     differences = sparse.csr_matrix(
         (np.concatenate([ones, -ones]), (np.tile(np.arange(count), 2), np.concatenate([first, second]))),

@@ -23,7 +23,6 @@ Labels: TypeAlias = npt.NDArray[Any]
 MINIMUM_MARGIN = 64
 """Least context in pixels around a hole, so that even a speck has patches to copy from."""
 
-
 STRIP = 128
 """Pixels; strips are cut into pieces no longer or wider than this, so that a window has little else in it."""
 
